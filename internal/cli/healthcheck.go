@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// healthcheckCommand is lyftr healthcheck.
+type healthcheckCommand struct {
+	Port int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port of the server on this machine."`
+	URL  string `placeholder:"URL" help:"Ask this address instead."`
+}
+
+// healthcheckTimeout bounds the question.
+const healthcheckTimeout = 3 * time.Second
+
+// Run fails unless the server says that it is ready.
+func (c *healthcheckCommand) Run(e *environment) error {
+	url := c.URL
+	if url == "" {
+		url = "http://127.0.0.1:" + strconv.Itoa(c.Port) + "/health/ready"
+	}
+	request, err := http.NewRequestWithContext(e.ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return usagef("--url: %w", err)
+	}
+	response, err := (&http.Client{Timeout: healthcheckTimeout}).Do(request)
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	defer response.Body.Close()
+	const longest = 4 << 10
+	body, err := io.ReadAll(io.LimitReader(response.Body, longest))
+	if err != nil {
+		return fmt.Errorf("healthcheck: %w", err)
+	}
+	if _, err := fmt.Fprintf(e.stdout, "%s\n", body); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("healthcheck: the server answered %s", response.Status)
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"lyftr/internal/provider"
+	"lyftr/internal/signature"
+)
+
+// sendCommand is lyftr send.
+type sendCommand struct {
+	URL       string `setting:"LYFTR_URL" default:"http://localhost:8000/webhook" help:"Where to post it."`
+	Secret    string `setting:"WEBHOOK_SECRET" secret:"" placeholder:"SECRET" help:"Secret to sign with."`
+	Text      string `placeholder:"TEXT" help:"Text of the message; - reads it from standard input."`
+	From      string `default:"+10000000001" placeholder:"NUMBER" help:"Sender."`
+	To        string `default:"+10000000002" placeholder:"NUMBER" help:"Recipient."`
+	TS        string `name:"ts" placeholder:"TIME" help:"Timestamp; now if left out."`
+	MessageID string `name:"message-id" placeholder:"ID" help:"Identity of the message; a new one if left out."`
+	Body      string `placeholder:"FILE" help:"Send these bytes as they are in place of a message made from flags; - is standard input."`
+}
+
+// sendTimeout bounds the whole exchange.
+const sendTimeout = 30 * time.Second
+
+// Run posts the message and prints the answer. Anything but a 200 is a failure.
+func (c *sendCommand) Run(e *environment) error {
+	if c.Secret == "" {
+		return usagef("no secret to sign with: set WEBHOOK_SECRET or give --secret")
+	}
+	body, err := c.body(e.stdin)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(e.ctx, http.MethodPost, c.URL, bytes.NewReader(body))
+	if err != nil {
+		return usagef("--url: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(provider.HeaderSignature, signature.SignHex([]byte(c.Secret), body))
+	client := &http.Client{Timeout: sendTimeout}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	defer response.Body.Close()
+	const longest = 64 << 10
+	answer, err := io.ReadAll(io.LimitReader(response.Body, longest))
+	if err != nil {
+		return fmt.Errorf("send: read the answer: %w", err)
+	}
+	if _, err := fmt.Fprintf(e.stdout, "%s\n", bytes.TrimSpace(answer)); err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("send: the server answered %s", response.Status)
+	}
+	return nil
+}
+
+// body returns the bytes to post.
+func (c *sendCommand) body(stdin io.Reader) ([]byte, error) {
+	if c.Body != "" {
+		if c.Text != "" || c.MessageID != "" || c.TS != "" {
+			return nil, usagef("--body holds the whole message: leave out --text, --message-id and --ts")
+		}
+		return readInput(c.Body, stdin)
+	}
+	m := struct {
+		ID   string  `json:"message_id"`
+		From string  `json:"from"`
+		To   string  `json:"to"`
+		TS   string  `json:"ts"`
+		Text *string `json:"text,omitempty"`
+	}{c.MessageID, c.From, c.To, c.TS, nil}
+	if m.ID == "" {
+		m.ID = "send-" + strings.ToLower(rand.Text())
+	}
+	if m.TS == "" {
+		m.TS = time.Now().UTC().Format("2006-01-02T15:04:05Z")
+	}
+	switch c.Text {
+	case "":
+	case "-":
+		text, err := readInput("-", stdin)
+		if err != nil {
+			return nil, err
+		}
+		s := strings.TrimSuffix(string(text), "\n")
+		m.Text = &s
+	default:
+		m.Text = &c.Text
+	}
+	return json.Marshal(m)
+}
+
+// readInput reads a file, or standard input if the name is -.
+func readInput(name string, stdin io.Reader) ([]byte, error) {
+	if name == "-" {
+		b, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return b, nil
+	}
+	return os.ReadFile(name)
+}

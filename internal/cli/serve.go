@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"lyftr/internal/httpapi"
+	"lyftr/internal/message"
+	"lyftr/internal/provider"
+	"lyftr/internal/signature"
+	"lyftr/internal/store"
+	"lyftr/internal/telemetry"
+)
+
+// serveCommand is lyftr serve, with all the settings of the server.
+type serveCommand struct {
+	WebhookSecret         string `setting:"WEBHOOK_SECRET" secret:"" placeholder:"SECRET" help:"Secret that signs webhooks. Without it no webhook is accepted."`
+	WebhookSecretPrevious string `setting:"WEBHOOK_SECRET_PREVIOUS" secret:"" placeholder:"SECRET" help:"Secret that stays valid while senders move to the new one."`
+	DatabaseURL           string `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database: sqlite:///relative/path or sqlite:////absolute/path."`
+	LogLevel              string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
+	AppName               string `setting:"APP_NAME" default:"Lyftr Webhook API" placeholder:"NAME" help:"Name of this service, as people see it."`
+	Host                  string `setting:"HOST" default:"0.0.0.0" placeholder:"ADDRESS" help:"Address to listen on."`
+	Port                  int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port to listen on; 0 takes a free one."`
+	APIToken              string `name:"api-token" setting:"API_TOKEN" secret:"" placeholder:"TOKEN,…" help:"Tokens, separated by commas, one of which is needed to see messages. Without any they are open."`
+
+	MaxBodyBytes      int64         `setting:"MAX_BODY_BYTES" default:"1048576" placeholder:"BYTES" help:"Longest body of a webhook."`
+	MaxInflightBytes  int64         `setting:"MAX_INFLIGHT_BYTES" default:"67108864" placeholder:"BYTES" help:"Bodies held at one time; more are answered 503."`
+	MaxConnections    int           `setting:"MAX_CONNECTIONS" default:"16384" placeholder:"N" help:"Connections open at one time; more wait to be accepted."`
+	QueueSize         int           `setting:"QUEUE_SIZE" default:"4096" placeholder:"N" help:"Webhooks that may wait for the database; more are answered 503."`
+	SaveTimeout       time.Duration `setting:"SAVE_TIMEOUT" default:"5s" placeholder:"TIME" help:"How long a webhook waits for its commit before it is answered 503."`
+	QueryTimeout      time.Duration `setting:"QUERY_TIMEOUT" default:"5s" placeholder:"TIME" help:"How long a question to the database may take."`
+	ReadHeaderTimeout time.Duration `setting:"READ_HEADER_TIMEOUT" default:"5s" placeholder:"TIME" help:"How long a request's header may take to arrive."`
+	ReadTimeout       time.Duration `setting:"READ_TIMEOUT" default:"15s" placeholder:"TIME" help:"How long a whole request may take to arrive."`
+	WriteTimeout      time.Duration `setting:"WRITE_TIMEOUT" default:"30s" placeholder:"TIME" help:"How long an answer may take, from the end of the request's header."`
+	IdleTimeout       time.Duration `setting:"IDLE_TIMEOUT" default:"60s" placeholder:"TIME" help:"How long a connection may wait for its next request."`
+	DrainDelay        time.Duration `setting:"DRAIN_DELAY" default:"0s" placeholder:"TIME" help:"How long to go on after SIGTERM with /health/ready at 503, for a load balancer to notice."`
+	ShutdownTimeout   time.Duration `setting:"SHUTDOWN_TIMEOUT" default:"10s" placeholder:"TIME" help:"How long requests may take to end after that."`
+}
+
+// maxHeaderBytes bounds a request's header; net/http adds 4 KiB.
+const maxHeaderBytes = 16 << 10
+
+// shortSecret is the length below which a secret draws a warning, in bytes.
+const shortSecret = 16
+
+// check finds what is wrong with the settings and returns the log level.
+func (c *serveCommand) check() (slog.Level, error) {
+	level, err := telemetry.ParseLevel(c.LogLevel)
+	if err != nil {
+		return 0, usagef("LOG_LEVEL: %w", err)
+	}
+	if _, err := store.ParseURL(c.DatabaseURL); err != nil {
+		return 0, usageError{err}
+	}
+	if c.WebhookSecret == "" && c.WebhookSecretPrevious != "" {
+		return 0, usagef("WEBHOOK_SECRET_PREVIOUS is set but WEBHOOK_SECRET is not: set the current secret too")
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		return 0, usagef("PORT: %d is not a port: use 0 to 65535", c.Port)
+	}
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{"MAX_BODY_BYTES", c.MaxBodyBytes}, {"MAX_INFLIGHT_BYTES", c.MaxInflightBytes},
+		{"MAX_CONNECTIONS", int64(c.MaxConnections)}, {"QUEUE_SIZE", int64(c.QueueSize)},
+		{"SAVE_TIMEOUT", int64(c.SaveTimeout)}, {"QUERY_TIMEOUT", int64(c.QueryTimeout)},
+		{"READ_HEADER_TIMEOUT", int64(c.ReadHeaderTimeout)}, {"READ_TIMEOUT", int64(c.ReadTimeout)},
+		{"WRITE_TIMEOUT", int64(c.WriteTimeout)}, {"IDLE_TIMEOUT", int64(c.IdleTimeout)},
+		{"SHUTDOWN_TIMEOUT", int64(c.ShutdownTimeout)},
+	} {
+		if n.value <= 0 {
+			return 0, usagef("%s: must be more than 0", n.name)
+		}
+	}
+	if c.DrainDelay < 0 {
+		return 0, usagef("DRAIN_DELAY: must be 0 or more")
+	}
+	if c.MaxInflightBytes < c.MaxBodyBytes {
+		return 0, usagef("MAX_INFLIGHT_BYTES: must be at least MAX_BODY_BYTES, or no body could be read")
+	}
+	return level, nil
+}
+
+// keyring holds the active secrets under names that may be shown.
+func (c *serveCommand) keyring() *signature.Keyring {
+	var keys []signature.Key
+	if c.WebhookSecret != "" {
+		keys = append(keys, signature.Key{ID: "current", Secret: []byte(c.WebhookSecret)})
+	}
+	if c.WebhookSecretPrevious != "" {
+		keys = append(keys, signature.Key{ID: "previous", Secret: []byte(c.WebhookSecretPrevious)})
+	}
+	return signature.NewKeyring(keys...)
+}
+
+func (c *serveCommand) tokens() []string {
+	var tokens []string
+	for t := range strings.SplitSeq(c.APIToken, ",") {
+		if t = strings.TrimSpace(t); t != "" {
+			tokens = append(tokens, t)
+		}
+	}
+	return tokens
+}
+
+// Run serves until the context ends or the store fails.
+func (c *serveCommand) Run(e *environment) (err error) {
+	level, err := c.check()
+	if err != nil {
+		return err
+	}
+	// A reader of the log that goes away must not take the service with it.
+	signal.Ignore(syscall.SIGPIPE)
+	limitMemory()
+
+	lines := telemetry.NewLineWriter(e.stdout)
+	defer func() { err = errors.Join(err, lines.Close()) }()
+	log := telemetry.NewLogger(lines, level)
+	defer func() {
+		if err != nil {
+			log.Error("stopped", "error", err.Error())
+		}
+	}()
+	log.Info("starting", "app", c.AppName, "version", Version())
+	keys, tokens := c.keyring(), c.tokens()
+	c.warn(log, tokens)
+
+	// The metrics watch the store, and the store reports to the metrics.
+	var db message.Store
+	metrics := telemetry.NewMetrics(telemetry.Options{
+		Version: Version(),
+		Routes:  httpapi.Routes(),
+		KeyIDs:  map[string][]string{message.SourceNative: keys.IDs()},
+		Store:   func() message.StoreStatus { return db.Status() },
+		Lost:    lines.Lost,
+	})
+	db, err = store.Open(e.ctx, c.DatabaseURL, store.Options{
+		Logger:      log,
+		ReadTimeout: c.QueryTimeout,
+		QueueSize:   c.QueueSize,
+		OnCommit:    metrics.Committed,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+
+	api := httpapi.New(httpapi.Options{
+		Store:            db,
+		Native:           provider.Native{Keys: keys},
+		Metrics:          metrics,
+		Lines:            lines,
+		Level:            level,
+		Logger:           log,
+		Tokens:           tokens,
+		MaxBodyBytes:     c.MaxBodyBytes,
+		MaxInflightBytes: c.MaxInflightBytes,
+		SaveTimeout:      c.SaveTimeout,
+	})
+	return c.serve(e.ctx, log, api, db.Failed())
+}
+
+func (c *serveCommand) warn(log *slog.Logger, tokens []string) {
+	switch {
+	case c.WebhookSecret == "":
+		log.Warn("WEBHOOK_SECRET is not set: every webhook is answered 503")
+	case len(c.WebhookSecret) < shortSecret:
+		log.Warn("WEBHOOK_SECRET is short: take at least 16 characters", "length", len(c.WebhookSecret))
+	}
+	if len(tokens) == 0 {
+		log.Warn("API_TOKEN is not set: whoever reaches this server can read the messages")
+	}
+}
+
+// serve listens and answers until ctx ends or failed is closed, then stops in
+// good order: readiness first, then no new connections, then the end of what
+// was accepted.
+func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi.Server, failed <-chan struct{}) error {
+	listener, err := net.Listen("tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:                      api,
+		ReadHeaderTimeout:            c.ReadHeaderTimeout,
+		ReadTimeout:                  c.ReadTimeout,
+		WriteTimeout:                 c.WriteTimeout,
+		IdleTimeout:                  c.IdleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(netutil.LimitListener(listener, c.MaxConnections)) }()
+	log.Info("listening", "address", listener.Addr().String())
+
+	var cause error
+	select {
+	case <-ctx.Done():
+		log.Info("stopping", "reason", "signal")
+	case <-failed:
+		cause = errors.New("the store failed and may not go on: start again")
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	}
+	api.Drain()
+	if cause == nil && c.DrainDelay > 0 {
+		time.Sleep(c.DrainDelay)
+	}
+	stop, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(stop); err != nil {
+		// Who is still sending gets a cut connection, and sends again.
+		log.Warn("some requests did not end in time", "error", err.Error())
+		if err := server.Close(); err != nil {
+			return errors.Join(cause, err)
+		}
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return errors.Join(cause, err)
+	}
+	if cause == nil {
+		log.Info("stopped")
+	}
+	return cause
+}
+

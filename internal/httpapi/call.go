@@ -1,0 +1,190 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"lyftr/internal/telemetry"
+)
+
+// call is one request on its way: the request, its answer, and the facts from
+// which the log line and the metrics are made. It is the ResponseWriter that
+// handlers see.
+type call struct {
+	http.ResponseWriter
+	r      *http.Request
+	id     string
+	label  string // the route's template
+	status int    // 0 until the header is written
+	err    error
+
+	webhook   bool
+	messageID string
+	dup       bool
+	mismatch  bool
+	result    telemetry.Result
+
+	line []byte // room for the log line
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (c *call) WriteHeader(status int) {
+	if c.status == 0 {
+		c.status = status
+	}
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (c *call) Write(p []byte) (int, error) {
+	if c.status == 0 {
+		c.status = http.StatusOK
+	}
+	return c.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+var (
+	noStore = []string{"no-store"}
+	noSniff = []string{"nosniff"}
+)
+
+// ServeHTTP implements http.Handler: it answers the request, whatever happens,
+// and then writes its log line and counts it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	c := s.calls.Get().(*call)
+	*c = call{ResponseWriter: w, r: r, id: requestID(r), label: unmatched, line: c.line[:0]}
+	h := w.Header()
+	h["X-Request-Id"] = []string{c.id}
+	h["X-Content-Type-Options"] = noSniff
+
+	s.guard(c)
+	s.answer(c)
+	s.record(c, start)
+
+	aborted := errors.Is(c.err, errAborted)
+	c.ResponseWriter, c.r, c.err = nil, nil, nil
+	s.calls.Put(c)
+	if aborted {
+		panic(http.ErrAbortHandler) // the connection cannot be used again
+	}
+}
+
+// guard runs the handler and turns a panic into an error.
+func (s *Server) guard(c *call) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		s.Metrics.Panic()
+		// The value may hold what a sender wrote; its type and the stack do not.
+		s.Logger.Error("panic in a handler", "request_id", c.id, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+		c.err = errPanic
+		if c.status != 0 {
+			c.err = errAborted
+		}
+	}()
+	s.dispatch(c)
+}
+
+// record writes the log line and the metrics.
+func (s *Server) record(c *call, start time.Time) {
+	now := time.Now()
+	took := now.Sub(start)
+	s.Metrics.Request(c.label, c.status, took)
+	if c.webhook {
+		s.Metrics.Delivery(c.result)
+		if c.mismatch {
+			s.Metrics.Mismatch()
+		}
+	}
+	line := telemetry.RequestLine{
+		Time:      now,
+		RequestID: c.id,
+		Method:    c.r.Method,
+		Path:      c.loggedPath(),
+		Status:    c.status,
+		Latency:   took,
+		Webhook:   c.webhook,
+		MessageID: c.messageID,
+		Dup:       c.dup,
+		Mismatch:  c.mismatch,
+		Result:    c.result,
+	}
+	if line.Level() < s.Level {
+		return
+	}
+	if c.err != nil && c.status >= 500 {
+		cause := c.err.Error()
+		if ok, skipped := s.errors.Allow(cause, now); ok {
+			line.Error, line.Skipped = cause, skipped
+		}
+	}
+	c.line = line.Append(c.line)
+	_, _ = s.Lines.Write(c.line) // a log that cannot be written must not stop the service
+}
+
+// loggedPath is the request's path. What could be a telephone number in it, a
+// + before many digits, is left out.
+func (c *call) loggedPath() string {
+	p := c.r.URL.Path
+	if c.r.RequestURI == "*" {
+		return "*"
+	}
+	const many = 6
+	if strings.IndexByte(p, '+') < 0 {
+		return p
+	}
+	var b strings.Builder
+	for i := 0; i < len(p); {
+		end := i + 1
+		if p[i] == '+' {
+			for end < len(p) && p[end] >= '0' && p[end] <= '9' {
+				end++
+			}
+		}
+		if end-i > many {
+			b.WriteString("+…")
+		} else {
+			b.WriteString(p[i:end])
+		}
+		i = end
+	}
+	return b.String()
+}
+
+// requestID is the request's own X-Request-ID if it is harmless, else a new one.
+func requestID(r *http.Request) string {
+	if v := r.Header["X-Request-Id"]; len(v) == 1 && saneID(v[0]) {
+		return v[0]
+	}
+	const digits = 16
+	var b [digits]byte
+	id := strconv.AppendUint(b[:0], rand.Uint64(), 16)
+	return strings.Repeat("0", digits-len(id)) + string(id)
+}
+
+// saneID reports whether an id is 1 to 64 of A-Z a-z 0-9 . _ -
+func saneID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,116 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"lyftr/internal/message"
+	"lyftr/internal/telemetry"
+)
+
+// answerError is an error that knows its answer.
+type answerError struct {
+	status int
+	detail string
+	result telemetry.Result // of a delivery
+}
+
+// Error implements error.
+func (e *answerError) Error() string { return e.detail }
+
+var (
+	errSignature    = &answerError{http.StatusUnauthorized, "invalid signature", telemetry.ResultInvalidSignature}
+	errToken        = &answerError{http.StatusUnauthorized, "missing or wrong API token", ""}
+	errTooLarge     = &answerError{http.StatusRequestEntityTooLarge, "body too large", telemetry.ResultTooLarge}
+	errEncoding     = &answerError{http.StatusUnsupportedMediaType, "a body with a Content-Encoding is not read: send it as it is signed", telemetry.ResultUnsupported}
+	errBody         = &answerError{http.StatusBadRequest, "the body did not arrive whole", telemetry.ResultBadRequest}
+	errNoSecret     = &answerError{http.StatusServiceUnavailable, "webhook secret not configured", telemetry.ResultNotConfigured}
+	errBusy         = &answerError{http.StatusServiceUnavailable, unavailableDetail, telemetry.ResultUnavailable}
+	errNoRoute      = &answerError{http.StatusNotFound, "Not Found", ""}
+	errNoMessage    = &answerError{http.StatusNotFound, "message not found", ""}
+	errMethod       = &answerError{http.StatusMethodNotAllowed, "Method Not Allowed", ""}
+	errUnavailable  = &answerError{http.StatusServiceUnavailable, unavailableDetail, telemetry.ResultUnavailable}
+	errInternal     = &answerError{http.StatusInternalServerError, "internal error", telemetry.ResultError}
+	errPanic        = errors.New("panic")
+	errAborted      = errors.New("panic after the answer had begun")
+	errNotDelivered = errors.New("the answer could not be sent")
+)
+
+const unavailableDetail = "temporarily unavailable, send again"
+
+// retryAfter is how long a client that got 503 should wait, in seconds.
+const retryAfter = 1
+
+// detailAnswer is the shape of every error.
+type detailAnswer struct {
+	Detail any `json:"detail"`
+}
+
+// answer turns the handler's error, if there is one, into the answer. It is the
+// only place that does.
+func (s *Server) answer(c *call) {
+	if c.err == nil {
+		if c.status == 0 {
+			c.WriteHeader(http.StatusOK)
+		}
+		return
+	}
+	if c.status != 0 {
+		return // the answer had begun
+	}
+	known, detail := s.explain(c.err)
+	if c.webhook {
+		c.result = known.result
+	}
+	h := c.Header()
+	switch known.status {
+	case http.StatusServiceUnavailable:
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	case http.StatusUnauthorized:
+		if known == errToken {
+			h.Set("WWW-Authenticate", `Bearer realm="lyftr"`)
+		}
+	}
+	if err := writeJSON(c, known.status, detailAnswer{detail}); err != nil && known.status < 500 {
+		c.err = errors.Join(c.err, errNotDelivered)
+	}
+}
+
+// explain finds the status and the detail of an error.
+func (s *Server) explain(err error) (*answerError, any) {
+	var known *answerError
+	var invalid *message.InvalidError
+	switch {
+	case errors.As(err, &known):
+	case errors.As(err, &invalid):
+		return &answerError{http.StatusUnprocessableEntity, "", telemetry.ResultValidationError}, invalid.Faults
+	case errors.Is(err, message.ErrBadCursor):
+		return s.explain(queryFault("cursor", message.FaultValue, "Value error, must be the next_cursor of an answer to the same filters and order"))
+	case errors.Is(err, message.ErrTooManyBuckets):
+		return s.explain(queryFault("bucket", message.FaultValue, "Value error, more than 10000 buckets: take a wider bucket or narrow since and until"))
+	case errors.Is(err, message.ErrNotFound):
+		known = errNoMessage
+	case errors.Is(err, message.ErrUnavailable):
+		known = errUnavailable
+	default:
+		known = errInternal
+	}
+	return known, known.detail
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	w.WriteHeader(status)
+	_, err = w.Write(body)
+	return err
+}
+
+var jsonType = []string{"application/json"}

@@ -1,0 +1,212 @@
+// Package httpapi is lyftr's HTTP face: the routes, what each of them answers,
+// and for every request one log line and its metrics.
+package httpapi
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"io"
+	"log/slog"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lyftr/internal/message"
+	"lyftr/internal/provider"
+	"lyftr/internal/telemetry"
+)
+
+// Options are what the server works with. All but Tokens must be set.
+type Options struct {
+	Store   message.Store
+	Native  provider.Native
+	Metrics *telemetry.Metrics
+	// Lines takes the log line of each request, written in one piece; those
+	// below Level are left out.
+	Lines io.Writer
+	Level slog.Level
+	// Logger takes what a line cannot hold, such as the stack of a panic.
+	Logger *slog.Logger
+	// Tokens are the API tokens; without any, messages are shown to everybody.
+	Tokens []string
+	// MaxBodyBytes is the longest body that is read.
+	MaxBodyBytes int64
+	// MaxInflightBytes bounds the bodies that are held at one time.
+	MaxInflightBytes int64
+	// SaveTimeout is how long a delivery waits for its commit.
+	SaveTimeout time.Duration
+}
+
+// Server answers requests. Make it with New.
+type Server struct {
+	Options
+	mux      *http.ServeMux
+	tokens   [][sha256.Size]byte
+	errors   *telemetry.Limiter
+	inflight atomic.Int64
+	draining atomic.Bool
+	calls    sync.Pool
+	bodies   sync.Pool
+}
+
+// route is one line of the list below.
+type route struct {
+	method string
+	path   string // its template, as ServeMux reads it
+	label  string // the template as metrics show it
+	handle func(*Server, *call) error
+	// shows says that the answer shows messages, so that it needs a token.
+	shows bool
+	// statuses are those it can answer with, besides 500.
+	statuses []int
+}
+
+// routes are all routes there are.
+var routes = []route{
+	{"POST", "/webhook", "/webhook", (*Server).webhook, false, []int{200, 400, 401, 413, 415, 422, 503}},
+	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 503}},
+	{"GET", "/messages/{message_id...}", "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 503}},
+	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 503}},
+	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 503}},
+	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
+	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
+	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
+}
+
+// unmatched is the label of every request without a route.
+const unmatched = "unmatched"
+
+// Routes lists the labels and statuses of the requests' metrics.
+func Routes() []telemetry.Route {
+	list := []telemetry.Route{{Path: unmatched, Statuses: []int{404, 405}}}
+	for _, r := range routes {
+		list = append(list, telemetry.Route{Path: r.label, Statuses: append([]int{500}, r.statuses...)})
+	}
+	return list
+}
+
+// New returns a server that answers by the list of routes.
+func New(o Options) *Server {
+	s := &Server{
+		Options: o,
+		mux:     http.NewServeMux(),
+		errors:  telemetry.NewLimiter(time.Second),
+	}
+	s.calls.New = func() any { return &call{} }
+	s.bodies.New = func() any { return new([]byte) }
+	for _, t := range o.Tokens {
+		s.tokens = append(s.tokens, sha256.Sum256([]byte(t)))
+	}
+	byPath := map[string]methods{}
+	for _, r := range routes {
+		byPath[r.path] = append(byPath[r.path], r)
+	}
+	for path, m := range byPath {
+		s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			c := w.(*call)
+			c.r = r // ServeMux has set its path values
+			s.serve(c, m)
+		})
+	}
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.(*call).err = errNoRoute
+	})
+	return s
+}
+
+// methods are the routes of one path.
+type methods []route
+
+func (m methods) allow() string {
+	names := make([]string, 0, len(m)+1)
+	for _, r := range m {
+		names = append(names, r.method)
+		if r.method == http.MethodGet {
+			names = append(names, http.MethodHead)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// Drain makes /health/ready say that the server is going to stop.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// dispatch finds the route. ServeMux would redirect a path that is not clean,
+// and a redirected POST loses its body: here such a path has no route, except
+// that a message's id may look like anything.
+func (s *Server) dispatch(c *call) {
+	escaped := c.r.URL.EscapedPath()
+	switch {
+	case c.r.RequestURI == "*" || !strings.HasPrefix(escaped, "/"):
+		c.err = errNoRoute
+	case clean(escaped):
+		s.mux.ServeHTTP(c, c.r)
+	case strings.HasPrefix(escaped, "/messages/"):
+		c.r.SetPathValue("message_id", strings.TrimPrefix(c.r.URL.Path, "/messages/"))
+		s.serve(c, messageByID)
+	default:
+		c.err = errNoRoute
+	}
+}
+
+// messageByID is the route that a path which is not clean can have.
+var messageByID = func() methods {
+	for _, r := range routes {
+		if r.label == "/messages/{message_id}" {
+			return methods{r}
+		}
+	}
+	panic("httpapi: no route for a message")
+}()
+
+func clean(p string) bool {
+	c := path.Clean(p)
+	return c == p || c+"/" == p
+}
+
+// serve runs the route for the request's method.
+func (s *Server) serve(c *call, m methods) {
+	method := c.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	for _, r := range m {
+		if r.method != method {
+			continue
+		}
+		c.label = r.label
+		if r.shows {
+			if c.err = s.authorize(c.r); c.err != nil {
+				return
+			}
+			c.Header()["Cache-Control"] = noStore
+		}
+		c.err = r.handle(s, c)
+		return
+	}
+	c.Header().Set("Allow", m.allow())
+	c.err = errMethod
+}
+
+// authorize checks the API token, if one is needed, in constant time.
+func (s *Server) authorize(r *http.Request) error {
+	if len(s.tokens) == 0 {
+		return nil
+	}
+	values := r.Header["Authorization"]
+	if len(values) == 1 {
+		scheme, token, _ := strings.Cut(values[0], " ")
+		sum := sha256.Sum256([]byte(token))
+		match := 0
+		for i := range s.tokens {
+			match |= subtle.ConstantTimeCompare(s.tokens[i][:], sum[:])
+		}
+		if match == 1 && strings.EqualFold(scheme, "Bearer") {
+			return nil
+		}
+	}
+	return errToken
+}

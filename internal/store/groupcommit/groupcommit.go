@@ -1,0 +1,246 @@
+// Package groupcommit lets many callers share one transaction. A single writer
+// goroutine commits whatever has gathered; the calls that arrive while it
+// commits share the next commit, and a call that is alone is not delayed: there
+// is no timer, the commit in progress is the window.
+//
+// The database is reached through a Committer, so that every store commits in
+// the same way.
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lyftr/internal/message"
+)
+
+// Options bound a Queue. Zero values mean the defaults.
+type Options struct {
+	// MaxWaiting is how many calls may wait for the writer; a call beyond it
+	// fails at once with message.ErrUnavailable. Default 4096.
+	MaxWaiting int
+	// MaxRows is how many messages one transaction takes, unless a single call
+	// brings more. Default 1000.
+	MaxRows int
+	// MaxBytes is roughly how many bytes of text one transaction takes, unless
+	// a single call brings more. Default 1 MiB.
+	MaxBytes int
+	// Idle is the time without work after which the writer calls
+	// Committer.Idle. Default 1 s.
+	Idle time.Duration
+	// OnCommit, if set, is told of every commit that succeeded, by the writer
+	// goroutine.
+	OnCommit func(took time.Duration, messages int)
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxWaiting <= 0 {
+		o.MaxWaiting = 4096
+	}
+	if o.MaxRows <= 0 {
+		o.MaxRows = 1000
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 1 << 20
+	}
+	if o.Idle <= 0 {
+		o.Idle = time.Second
+	}
+	return o
+}
+
+// Committer is the database's side, called by the writer goroutine only.
+type Committer interface {
+	// Commit stores the messages of all calls in one transaction and sets each
+	// call's Outcomes, or its Err if the call's own messages could not be
+	// stored while the others' were. If it returns an error, nothing is known
+	// to be stored, and every call fails with that error.
+	Commit(ctx context.Context, calls []*Call) error
+	// Idle is called when there was nothing to commit for a while.
+	Idle(ctx context.Context)
+}
+
+// Call is one caller's messages on their way through a commit.
+type Call struct {
+	Messages []message.Message
+	// Outcomes has room for one outcome a message; Commit appends them.
+	Outcomes []message.Outcome
+	// Err is this call's own failure.
+	Err error
+
+	ctx  context.Context
+	done chan struct{}
+}
+
+// ErrQueueFull is the error of a call that found the queue full.
+var ErrQueueFull = fmt.Errorf("%w: too many saves are waiting", message.ErrUnavailable)
+
+// ErrClosed is the error of a call that came after Close.
+var ErrClosed = fmt.Errorf("%w: the store is closed", message.ErrUnavailable)
+
+// errDeadline is the error of a call whose deadline passed first.
+var errDeadline = fmt.Errorf("%w: not committed within the deadline", message.ErrUnavailable)
+
+// Queue is the bounded queue before the writer, and the writer.
+type Queue struct {
+	committer Committer
+	opts      Options
+	calls     chan *Call
+	exited    chan struct{}
+	waiting   atomic.Int64
+
+	mu     sync.RWMutex // held for writing to close calls
+	closed bool
+}
+
+// New starts the writer. Close ends it.
+func New(c Committer, o Options) *Queue {
+	o = o.withDefaults()
+	q := &Queue{
+		committer: c,
+		opts:      o,
+		calls:     make(chan *Call, o.MaxWaiting),
+		exited:    make(chan struct{}),
+	}
+	go q.write()
+	return q
+}
+
+// Save has the messages committed and returns their outcomes, one each. When
+// ctx ends first it returns message.ErrUnavailable; the messages may then still
+// be committed. A call whose context ended while it waited is not begun.
+func (q *Queue) Save(ctx context.Context, messages []message.Message) ([]message.Outcome, error) {
+	c := &Call{
+		Messages: messages,
+		Outcomes: make([]message.Outcome, 0, len(messages)),
+		ctx:      ctx,
+		done:     make(chan struct{}),
+	}
+	if err := q.enqueue(c); err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.done:
+		return c.Outcomes, c.Err
+	case <-ctx.Done():
+		return nil, errDeadline
+	}
+}
+
+func (q *Queue) enqueue(c *Call) error {
+	q.mu.RLock()
+	defer q.mu.RUnlock()
+	if q.closed {
+		return ErrClosed
+	}
+	select {
+	case q.calls <- c:
+		q.waiting.Add(1)
+		return nil
+	default:
+		return ErrQueueFull
+	}
+}
+
+// Depth is the number of calls that wait for the writer.
+func (q *Queue) Depth() int { return int(max(0, q.waiting.Load())) }
+
+// Close commits what was accepted and waits for the writer to end.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	if !q.closed {
+		q.closed = true
+		close(q.calls)
+	}
+	q.mu.Unlock()
+	<-q.exited
+}
+
+// write is the writer goroutine. A panic in it ends the process: the state of
+// the database connection would be unknown.
+func (q *Queue) write() {
+	defer close(q.exited)
+	idle := time.NewTimer(q.opts.Idle)
+	defer idle.Stop()
+	var batch []*Call
+	for {
+		select {
+		case first, ok := <-q.calls:
+			if !ok {
+				return
+			}
+			batch = q.gather(batch[:0], first)
+			q.commit(batch)
+			clear(batch)
+			idle.Reset(q.opts.Idle)
+		case <-idle.C:
+			q.committer.Idle(context.Background())
+			idle.Reset(q.opts.Idle)
+		}
+	}
+}
+
+// gather adds to first what else is waiting, up to the bounds.
+func (q *Queue) gather(batch []*Call, first *Call) []*Call {
+	rows, bytes := 0, 0
+	add := func(c *Call) {
+		q.waiting.Add(-1)
+		if c.ctx.Err() != nil {
+			return // its caller has the answer already
+		}
+		batch = append(batch, c)
+		rows += len(c.Messages)
+		for i := range c.Messages {
+			if t := c.Messages[i].Text; t != nil {
+				bytes += len(*t)
+			}
+		}
+	}
+	add(first)
+	for rows < q.opts.MaxRows && bytes < q.opts.MaxBytes {
+		select {
+		case c, ok := <-q.calls:
+			if !ok {
+				return batch
+			}
+			add(c)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs one transaction and wakes its callers. It uses no caller's
+// context: a client that goes away must not cancel the others' commit.
+func (q *Queue) commit(batch []*Call) {
+	if len(batch) == 0 {
+		return
+	}
+	start := time.Now()
+	err := q.committer.Commit(context.Background(), batch)
+	took := time.Since(start)
+	stored := 0
+	for _, c := range batch {
+		switch {
+		case err != nil:
+			c.Outcomes, c.Err = nil, err
+		case c.Err != nil:
+			c.Outcomes = nil
+		case len(c.Outcomes) != len(c.Messages):
+			c.Outcomes, c.Err = nil, errors.New("groupcommit: a call got no outcome")
+		default:
+			stored += len(c.Messages)
+		}
+	}
+	if err == nil && stored > 0 && q.opts.OnCommit != nil {
+		q.opts.OnCommit(took, stored)
+	}
+	for _, c := range batch {
+		close(c.done)
+	}
+}

@@ -1,0 +1,300 @@
+// Package sqlite is the message.Store on one SQLite file: one connection that
+// writes, with group commit, and a pool of read-only connections.
+//
+// The file is in WAL mode with synchronous=FULL, so a commit that returned is on
+// disk. One Store owns a file; a second one, also of another process, is
+// refused.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lyftr/internal/message"
+	"lyftr/internal/store/groupcommit"
+)
+
+// Options tune a Store. The zero value is fine.
+type Options struct {
+	// Logger is told of migrations, adoption and faults. Default: nothing is said.
+	Logger *slog.Logger
+	// ReadTimeout bounds every read. Default 5 s.
+	ReadTimeout time.Duration
+	// QueueSize is how many saves may wait for the writer. Default 4096.
+	QueueSize int
+	// OnCommit, if set, is told of every commit: how long it took and how many
+	// messages it held.
+	OnCommit func(took time.Duration, messages int)
+}
+
+const defaultReadTimeout = 5 * time.Second
+
+// maxQuickCheckBytes is the largest database whose structure is checked at every
+// start; the check reads the whole file, at roughly 200 MiB a second.
+const maxQuickCheckBytes = 64 << 20
+
+// Store is a message.Store on a SQLite file.
+type Store struct {
+	path    string
+	log     *slog.Logger
+	timeout time.Duration
+
+	lock      *os.File    // held while the Store is open
+	file      os.FileInfo // the database file as it was opened
+	writeDB   *sql.DB
+	readDB    *sql.DB
+	queue     *groupcommit.Queue
+	writer    *writer
+	cursorKey []byte
+
+	messages atomic.Int64
+
+	health health
+}
+
+// health is what the last commits say about the database.
+type health struct {
+	mu        sync.Mutex
+	lastOK    time.Time // of the last commit
+	lastErr   error     // of the last commit, nil if it succeeded
+	fatal     error     // after which the connection is not used again
+	failed    chan struct{}
+	loggedAt  time.Time
+	unlogged  int
+	failClose sync.Once
+}
+
+// Open opens the database at path, makes it and its folder if they are not
+// there, adopts a file of the FastAPI service, and brings the schema up to
+// date. When it returns, everything in the file is on disk.
+func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open sqlite database: %w", err)
+	}
+	s := &Store{path: path, log: o.Logger, timeout: o.ReadTimeout}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.timeout <= 0 {
+		s.timeout = defaultReadTimeout
+	}
+	s.health.failed = make(chan struct{})
+	defer func() {
+		if err != nil {
+			s.release()
+			err = fmt.Errorf("open sqlite database %s: %w", path, err)
+		}
+	}()
+	if err := s.openFile(); err != nil {
+		return nil, err
+	}
+	if err := s.openWriter(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.checkpointAtStart(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openReaders(ctx); err != nil {
+		return nil, err
+	}
+	s.writer, err = newWriter(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	s.queue = groupcommit.New(s.writer, groupcommit.Options{MaxWaiting: o.QueueSize, OnCommit: o.OnCommit})
+	return s, nil
+}
+
+// openFile makes the folder and the file, readable by their owner only, and
+// takes the lock.
+func (s *Store) openFile() error {
+	dir := filepath.Dir(s.path)
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	lock, err := lockFile(s.path + ".lock")
+	if err != nil {
+		return err
+	}
+	s.lock = lock
+	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	switch {
+	case err == nil:
+		if err := errors.Join(f.Close(), syncDir(dir)); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	}
+	s.file, err = os.Stat(s.path)
+	if err == nil && !s.file.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	return err
+}
+
+// syncDir puts a folder's entries on disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s *Store) openWriter(ctx context.Context) error {
+	s.writeDB = openDB(writerDSN(s.path), nil)
+	s.writeDB.SetMaxOpenConns(1)
+	s.writeDB.SetConnMaxIdleTime(0)
+	s.writeDB.SetConnMaxLifetime(0)
+	if err := checkWriter(ctx, s.writeDB); err != nil {
+		return err
+	}
+	if s.file.Size() > maxQuickCheckBytes {
+		return nil
+	}
+	var result string
+	if err := s.writeDB.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result); err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	if result != "ok" {
+		return fmt.Errorf("the file is damaged (%s): restore it from a backup", result)
+	}
+	return nil
+}
+
+// checkpointAtStart syncs the log and the database and empties the log. A
+// process that was killed may leave frames in the log that were never synced;
+// without this a repeat of such a message would be acknowledged as a duplicate
+// although a power cut could still take it.
+func (s *Store) checkpointAtStart(ctx context.Context) error {
+	var busy, frames, done int
+	if err := s.writeDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if busy != 0 {
+		return errors.New("checkpoint: another process is reading the database; end it and start again")
+	}
+	return syncDir(filepath.Dir(s.path))
+}
+
+func (s *Store) openReaders(ctx context.Context) error {
+	s.readDB = openDB(readerDSN(s.path), containsFold)
+	n := max(4, 2*runtime.GOMAXPROCS(0))
+	s.readDB.SetMaxOpenConns(n)
+	s.readDB.SetMaxIdleConns(n)
+	if err := s.readDB.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'cursor_key'").Scan(&s.cursorKey); err != nil {
+		return fmt.Errorf("read cursor key: %w", err)
+	}
+	var count int64
+	if err := s.readDB.QueryRowContext(ctx, "SELECT count(*) FROM messages").Scan(&count); err != nil {
+		return fmt.Errorf("count messages: %w", err)
+	}
+	s.messages.Store(count)
+	return nil
+}
+
+// Save implements message.Store.
+func (s *Store) Save(ctx context.Context, messages []message.Message) ([]message.Outcome, error) {
+	outcomes, err := s.queue.Save(ctx, messages)
+	if err != nil {
+		return nil, fmt.Errorf("save messages: %w", err)
+	}
+	return outcomes, nil
+}
+
+// probeAfter is how long after a commit Ready takes it as proof that the
+// database can be written.
+const probeAfter = 5 * time.Second
+
+// Ready implements message.Store. It reads, and unless a commit succeeded just
+// now it commits a small write.
+func (s *Store) Ready(ctx context.Context) error {
+	s.health.mu.Lock()
+	fatal, lastErr, lastOK := s.health.fatal, s.health.lastErr, s.health.lastOK
+	s.health.mu.Unlock()
+	if fatal != nil {
+		return fatal
+	}
+	var one int
+	if err := s.readDB.QueryRowContext(ctx, "SELECT 1 FROM meta WHERE key = 'probe'").Scan(&one); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	if lastErr == nil && time.Since(lastOK) < probeAfter {
+		return s.checkFile()
+	}
+	if _, err := s.queue.Save(ctx, nil); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// checkFile makes sure that the path still names the file that is open: what is
+// committed to a file without a name is lost.
+func (s *Store) checkFile() error {
+	now, err := os.Stat(s.path)
+	if err != nil {
+		return fmt.Errorf("the database file is gone: %w", err)
+	}
+	if !os.SameFile(now, s.file) {
+		return errors.New("the database file was replaced by another")
+	}
+	return nil
+}
+
+// Status implements message.Store.
+func (s *Store) Status() message.StoreStatus {
+	st := message.StoreStatus{Messages: s.messages.Load(), QueueDepth: s.queue.Depth()}
+	if f, err := os.Stat(s.path); err == nil {
+		st.DatabaseBytes = f.Size()
+	}
+	if f, err := os.Stat(s.path + "-wal"); err == nil {
+		st.LogBytes = f.Size()
+		st.DatabaseBytes += f.Size()
+	}
+	return st
+}
+
+// Failed implements message.Store.
+func (s *Store) Failed() <-chan struct{} { return s.health.failed }
+
+// Close implements message.Store.
+func (s *Store) Close() error {
+	s.queue.Close()
+	if err := s.release(); err != nil {
+		return fmt.Errorf("close sqlite database %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// release closes what is open, the writer last so that it checkpoints the log.
+func (s *Store) release() error {
+	var errs []error
+	if s.readDB != nil {
+		errs = append(errs, s.readDB.Close())
+	}
+	if s.writer != nil {
+		errs = append(errs, s.writer.close())
+	}
+	if s.writeDB != nil {
+		errs = append(errs, s.writeDB.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,381 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"lyftr/internal/message"
+	"lyftr/internal/store/groupcommit"
+)
+
+// Checkpoints copy the log into the database. They run on the writer's
+// connection, between commits.
+const (
+	// checkpointFrames is the length of the log, in pages, at which it is
+	// copied: long enough that a page which changes often is copied once for
+	// many commits, short enough that a start after a crash reads it quickly.
+	checkpointFrames = 4000
+	// checkpointEvery is after how many commits the log's length is looked at.
+	checkpointEvery = 16
+)
+
+// writer is the connection that writes. It is used by the queue's goroutine
+// only, and speaks to the driver without database/sql in between, which saves
+// 4 µs of 54 a row.
+type writer struct {
+	store *Store
+	conn  *sql.Conn
+
+	begin, commit, rollback  statement
+	savepoint, undo, release statement
+	insert, find             statement
+	probe                    statement
+	logLength, checkpoint    statement
+
+	args    []driver.NamedValue
+	commits int // since the log's length was looked at
+	pending bool
+}
+
+// statement is a prepared statement of the driver.
+type statement struct {
+	driver.StmtExecContext
+	driver.StmtQueryContext
+	close func() error
+}
+
+const (
+	// The index messages_identity finds the conflict.
+	insertSQL = `INSERT INTO messages
+		(message_id, from_msisdn, to_msisdn, ts, text, created_at, source, ts_unix, ts_nanos)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (message_id, source) DO NOTHING`
+	// Served by messages_identity.
+	findSQL = `SELECT from_msisdn, to_msisdn, ts, text FROM messages WHERE message_id = ? AND source = ?`
+)
+
+func newWriter(ctx context.Context, s *Store) (*writer, error) {
+	conn, err := s.writeDB.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 9)}
+	for i := range w.args {
+		w.args[i].Ordinal = i + 1
+	}
+	err = conn.Raw(func(c any) error {
+		var errs []error
+		prepare := func(to *statement, query string) {
+			st, err := c.(driver.Conn).Prepare(query)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("prepare %s: %w", query, err))
+				return
+			}
+			*to = statement{st.(driver.StmtExecContext), st.(driver.StmtQueryContext), st.Close}
+		}
+		prepare(&w.begin, "BEGIN IMMEDIATE")
+		prepare(&w.commit, "COMMIT")
+		prepare(&w.rollback, "ROLLBACK")
+		prepare(&w.savepoint, "SAVEPOINT call")
+		prepare(&w.undo, "ROLLBACK TO call")
+		prepare(&w.release, "RELEASE call")
+		prepare(&w.insert, insertSQL)
+		prepare(&w.find, findSQL)
+		prepare(&w.probe, "UPDATE meta SET value = randomblob(8) WHERE key = 'probe'")
+		prepare(&w.logLength, "PRAGMA wal_checkpoint(NOOP)")
+		prepare(&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)")
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (w *writer) close() error {
+	err := w.conn.Raw(func(any) error {
+		var errs []error
+		for _, st := range []statement{
+			w.begin, w.commit, w.rollback, w.savepoint, w.undo, w.release,
+			w.insert, w.find, w.probe, w.logLength, w.checkpoint,
+		} {
+			if st.close != nil {
+				errs = append(errs, st.close())
+			}
+		}
+		return errors.Join(errs...)
+	})
+	return errors.Join(err, w.conn.Close())
+}
+
+func run(ctx context.Context, st statement) error {
+	_, err := st.ExecContext(ctx, nil)
+	return err
+}
+
+// errRow marks the failure of one call's own messages.
+type errRow struct{ err error }
+
+func (e errRow) Error() string { return e.err.Error() }
+func (e errRow) Unwrap() error { return e.err }
+
+// Commit implements groupcommit.Committer. A call without messages is a probe:
+// it commits a small write, to find out whether that is possible.
+func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
+	if err := w.store.fatalError(); err != nil {
+		return err
+	}
+	created, err := w.try(ctx, calls, false)
+	var row errRow
+	if errors.As(err, &row) {
+		// Some call brought what cannot be stored. Once more, with every call
+		// behind a savepoint of its own, so that the others do not suffer.
+		created, err = w.try(ctx, calls, true)
+	}
+	if err != nil {
+		return w.store.commitFailed(err)
+	}
+	w.store.commitSucceeded(created)
+	w.pending = true
+	if w.commits++; w.commits >= checkpointEvery {
+		w.commits = 0
+		w.tidy(ctx, checkpointFrames)
+	}
+	return nil
+}
+
+// try runs one transaction. It returns errRow if apart is false and a call's
+// own messages are at fault; with apart such a call gets the error instead.
+func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool) (created int, err error) {
+	if err := run(ctx, w.begin); err != nil {
+		return 0, fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			// SQLite has rolled back by itself after some errors; then this
+			// fails, and the first error is the one that counts.
+			_ = run(ctx, w.rollback)
+		}
+	}()
+	now := time.Now().UTC().Format(createdAtLayout)
+	rows := 0
+	for _, c := range calls {
+		rows += len(c.Messages)
+		c.Outcomes, c.Err = c.Outcomes[:0], nil
+		n, err := w.insertCall(ctx, c, now, apart)
+		if err != nil {
+			return 0, err
+		}
+		created += n
+	}
+	if rows == 0 {
+		if err := run(ctx, w.probe); err != nil {
+			return 0, fmt.Errorf("probe: %w", err)
+		}
+	}
+	if err := run(ctx, w.commit); err != nil {
+		return 0, fmt.Errorf("commit: %w", err)
+	}
+	return created, nil
+}
+
+func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string, apart bool) (created int, err error) {
+	if apart {
+		if err := run(ctx, w.savepoint); err != nil {
+			return 0, fmt.Errorf("savepoint: %w", err)
+		}
+	}
+	for i := range c.Messages {
+		o, err := w.insertOne(ctx, &c.Messages[i], now)
+		switch {
+		case err == nil:
+		case classify(err) != classRow:
+			return 0, err
+		case !apart:
+			return 0, errRow{err}
+		default:
+			if err := errors.Join(run(ctx, w.undo), run(ctx, w.release)); err != nil {
+				return 0, fmt.Errorf("roll back to savepoint: %w", err)
+			}
+			c.Outcomes, c.Err = nil, err
+			return 0, nil
+		}
+		c.Outcomes = append(c.Outcomes, o)
+		if !o.Duplicate {
+			created++
+		}
+	}
+	if apart {
+		if err := run(ctx, w.release); err != nil {
+			return 0, fmt.Errorf("release savepoint: %w", err)
+		}
+	}
+	return created, nil
+}
+
+// createdAtLayout is RFC 3339 with milliseconds, of one width so that it sorts.
+const createdAtLayout = "2006-01-02T15:04:05.000Z"
+
+// insertOne stores a message or finds that it is there. What the database says
+// was changed decides, never the class of an error.
+func (w *writer) insertOne(ctx context.Context, m *message.Message, now string) (message.Outcome, error) {
+	a := w.args
+	a[0].Value, a[1].Value, a[2].Value, a[3].Value = m.ID, m.From, m.To, m.TS
+	a[4].Value = nil
+	if m.Text != nil {
+		a[4].Value = *m.Text
+	}
+	a[5].Value, a[6].Value, a[7].Value, a[8].Value = now, m.Source, m.At.Unix(), int64(m.At.Nanosecond())
+	result, err := w.insert.ExecContext(ctx, a)
+	if err != nil {
+		return message.Outcome{}, fmt.Errorf("insert: %w", err)
+	}
+	changed, err := result.RowsAffected()
+	if err != nil {
+		return message.Outcome{}, fmt.Errorf("insert: %w", err)
+	}
+	if changed == 1 {
+		return message.Outcome{}, nil
+	}
+	stored, err := w.findOne(ctx, m)
+	if err != nil {
+		return message.Outcome{}, fmt.Errorf("find duplicate: %w", err)
+	}
+	return message.Outcome{Duplicate: true, Mismatch: !stored.SameContent(m)}, nil
+}
+
+func (w *writer) findOne(ctx context.Context, m *message.Message) (*message.Message, error) {
+	a := w.args[:2]
+	a[0].Value, a[1].Value = m.ID, m.Source
+	var row [4]driver.Value
+	if err := w.queryOne(ctx, w.find, a, row[:]); err != nil {
+		return nil, err
+	}
+	stored := &message.Message{}
+	for i, to := range []*string{&stored.From, &stored.To, &stored.TS} {
+		*to, _ = row[i].(string)
+	}
+	if text, ok := row[3].(string); ok {
+		stored.Text = &text
+	}
+	return stored, nil
+}
+
+// queryOne reads the only row of a query.
+func (w *writer) queryOne(ctx context.Context, st statement, args []driver.NamedValue, row []driver.Value) (err error) {
+	rows, err := st.QueryContext(ctx, args)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if err := rows.Next(row); err != nil {
+		if errors.Is(err, io.EOF) {
+			return sql.ErrNoRows
+		}
+		return err
+	}
+	return nil
+}
+
+// Idle implements groupcommit.Committer.
+func (w *writer) Idle(ctx context.Context) {
+	if w.store.fatalError() == nil {
+		w.tidy(ctx, 1)
+	}
+}
+
+// tidy copies the log into the database if it is at least so many pages long.
+// Readers may hold the copying up; what is left is done the next time.
+func (w *writer) tidy(ctx context.Context, frames int64) {
+	if !w.pending {
+		return
+	}
+	var row [3]driver.Value // busy, pages in the log, pages copied
+	if err := w.queryOne(ctx, w.logLength, nil, row[:]); err != nil {
+		w.store.tidyFailed(err)
+		return
+	}
+	length, _ := row[1].(int64)
+	copied, _ := row[2].(int64)
+	if length-copied < frames {
+		return
+	}
+	if err := w.queryOne(ctx, w.checkpoint, nil, row[:]); err != nil {
+		w.store.tidyFailed(err)
+		return
+	}
+	length, _ = row[1].(int64)
+	copied, _ = row[2].(int64)
+	w.pending = copied < length
+}
+
+// fatalError returns the fault after which the store stopped, if there was one.
+func (s *Store) fatalError() error {
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	return s.health.fatal
+}
+
+// commitSucceeded is called after a commit and before anybody is told of it.
+func (s *Store) commitSucceeded(created int) {
+	s.messages.Add(int64(created))
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	if s.health.lastErr != nil {
+		s.log.Info("store works again", "database", filepath.Base(s.path))
+	}
+	s.health.lastOK, s.health.lastErr = time.Now(), nil
+}
+
+// commitFailed notes why a commit failed and returns the error for those who
+// wait for it.
+func (s *Store) commitFailed(err error) error {
+	err = fmt.Errorf("%w: %w", message.ErrUnavailable, err)
+	if classify(err) == classFatal {
+		s.fail(err)
+	}
+	s.logFault(err)
+	return err
+}
+
+// tidyFailed notes a failed checkpoint. Nothing is lost by it: what is
+// committed stays in the log.
+func (s *Store) tidyFailed(err error) {
+	err = fmt.Errorf("%w: checkpoint: %w", message.ErrUnavailable, err)
+	if classify(err) == classFatal {
+		s.fail(err)
+	}
+	s.logFault(err)
+}
+
+// fail ends the store's life: what the disk holds is unknown, and only a new
+// process that reads it from the start may acknowledge again.
+func (s *Store) fail(err error) {
+	s.health.mu.Lock()
+	if s.health.fatal == nil {
+		s.health.fatal = err
+	}
+	s.health.mu.Unlock()
+	s.health.failClose.Do(func() { close(s.health.failed) })
+}
+
+// logEvery bounds how often a lasting fault is logged.
+const logEvery = time.Second
+
+func (s *Store) logFault(err error) {
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	s.health.lastErr = err
+	if time.Since(s.health.loggedAt) < logEvery {
+		s.health.unlogged++
+		return
+	}
+	s.log.Error("store failed", "database", filepath.Base(s.path), "error", err.Error(), "not_logged_before", s.health.unlogged)
+	s.health.loggedAt, s.health.unlogged = time.Now(), 0
+}

@@ -1,0 +1,93 @@
+// Package store opens the message.Store that a DATABASE_URL names.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"lyftr/internal/message"
+	"lyftr/internal/store/sqlite"
+)
+
+// Options tune the store. The zero value is fine.
+type Options = sqlite.Options
+
+// Open opens the store that the URL names; the caller closes it. ParseURL says
+// which URLs there are.
+func Open(ctx context.Context, databaseURL string, o Options) (message.Store, error) {
+	t, err := ParseURL(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	return sqlite.Open(ctx, t.Path, o)
+}
+
+// Target is the database that a URL names.
+type Target struct {
+	// Path is the file, as the URL has it: relative to the working directory
+	// unless it begins with a slash.
+	Path string
+}
+
+// ignoredParameters are connection arguments of Python's SQLite drivers that
+// FastAPI services put into their URL. They say nothing about the data.
+var ignoredParameters = []string{"check_same_thread", "timeout", "cached_statements", "isolation_level", "detect_types"}
+
+// ParseURL parses a DATABASE_URL in SQLAlchemy's forms: sqlite:///relative/path,
+// sqlite:////absolute/path, with a driver as in sqlite+aiosqlite://. As there,
+// the path is taken as it is: nothing in it is escaped. The error never holds
+// the URL, which may carry a password.
+//
+// Source of the form: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#connect-strings
+func ParseURL(s string) (Target, error) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		return Target{}, errors.New("DATABASE_URL is not a URL: use sqlite:///./data/app.db for a relative or sqlite:////data/app.db for an absolute path")
+	}
+	dialect, _, _ := strings.Cut(scheme, "+")
+	switch strings.ToLower(dialect) {
+	case "sqlite":
+		return parseSQLite(rest)
+	case "postgres", "postgresql":
+		return Target{}, errors.New("DATABASE_URL names a PostgreSQL server: this version of lyftr stores in SQLite, use sqlite:///./data/app.db")
+	}
+	return Target{}, fmt.Errorf("DATABASE_URL has the unknown scheme %q: use sqlite:///./data/app.db", printable(scheme))
+}
+
+// printable keeps a strange scheme from filling a terminal.
+func printable(s string) string {
+	if len(s) > 32 {
+		s = s[:32] + "…"
+	}
+	return strings.ToValidUTF8(s, "�")
+}
+
+func parseSQLite(rest string) (Target, error) {
+	if !strings.HasPrefix(rest, "/") {
+		return Target{}, errors.New("DATABASE_URL needs three slashes before a relative path and four before an absolute one: sqlite:///./data/app.db")
+	}
+	path, query, _ := strings.Cut(rest[1:], "?")
+	parameters, err := url.ParseQuery(query)
+	if err != nil {
+		return Target{}, errors.New("DATABASE_URL has parameters that cannot be parsed")
+	}
+	for name := range parameters {
+		if !slices.Contains(ignoredParameters, name) {
+			return Target{}, fmt.Errorf("DATABASE_URL has the parameter %q, which lyftr does not know", printable(name))
+		}
+	}
+	switch {
+	case path == "", path == ":memory:", strings.HasPrefix(path, "file:"):
+		return Target{}, errors.New("DATABASE_URL names no file: messages have to be kept on disk, use sqlite:///./data/app.db")
+	case strings.ContainsRune(path, 0):
+		return Target{}, errors.New("DATABASE_URL has a NUL character in its path")
+	case strings.HasSuffix(path, "/"), filepath.Base(path) == ".", filepath.Base(path) == "..":
+		return Target{}, errors.New("DATABASE_URL names a folder: a file name is missing")
+	}
+	return Target{Path: path}, nil
+}

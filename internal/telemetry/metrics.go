@@ -1,0 +1,199 @@
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"lyftr/internal/message"
+)
+
+// Result is what became of a delivery to a webhook; it is a label of
+// webhook_requests_total and stands on the log line.
+type Result string
+
+// The results of a delivery.
+const (
+	ResultCreated          Result = "created"           // stored now
+	ResultDuplicate        Result = "duplicate"         // was stored before
+	ResultInvalidSignature Result = "invalid_signature" // 401
+	ResultValidationError  Result = "validation_error"  // 422
+	ResultTooLarge         Result = "too_large"         // 413
+	ResultUnsupported      Result = "unsupported"       // 415
+	ResultBadRequest       Result = "bad_request"       // 400, the body did not arrive whole
+	ResultUnavailable      Result = "unavailable"       // 503
+	ResultNotConfigured    Result = "not_configured"    // 503, no secret is set
+	ResultError            Result = "error"             // 500
+)
+
+// Results are all results of a delivery.
+var Results = []Result{
+	ResultCreated, ResultDuplicate, ResultInvalidSignature, ResultValidationError, ResultTooLarge,
+	ResultUnsupported, ResultBadRequest, ResultUnavailable, ResultNotConfigured, ResultError,
+}
+
+// Route is a path's template and the statuses that it answers with.
+type Route struct {
+	Path     string
+	Statuses []int
+}
+
+// Options say what the metrics are about.
+type Options struct {
+	Version string
+	Routes  []Route
+	KeyIDs  map[string][]string // source → ids of its secrets
+	Store   func() message.StoreStatus
+	Lost    func() int64 // writes of the log that failed
+}
+
+// Metrics are all of lyftr's metrics, in a registry of their own. Every series
+// whose labels are known exists from the start, at 0.
+type Metrics struct {
+	registry   *prometheus.Registry
+	handler    http.Handler
+	requests   *prometheus.CounterVec
+	known      map[requestKey]prometheus.Counter
+	latency    prometheus.Histogram
+	webhook    map[Result]prometheus.Counter
+	mismatches prometheus.Counter
+	panics     prometheus.Counter
+	delay      prometheus.Histogram
+	secretUses map[secretKey]prometheus.Counter
+	commit     prometheus.Histogram
+	batch      prometheus.Histogram
+}
+
+type requestKey struct {
+	path   string
+	status int
+}
+
+type secretKey struct{ source, key string }
+
+// NewMetrics registers the metrics.
+func NewMetrics(o Options) *Metrics {
+	m := &Metrics{
+		registry:   prometheus.NewRegistry(),
+		known:      map[requestKey]prometheus.Counter{},
+		webhook:    map[Result]prometheus.Counter{},
+		secretUses: map[secretKey]prometheus.Counter{},
+	}
+	m.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+
+	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "http_requests_total", Help: "HTTP requests by route template and status.",
+	}, []string{"path", "status"})
+	m.registry.MustRegister(m.requests)
+	for _, r := range o.Routes {
+		for _, status := range r.Statuses {
+			m.known[requestKey{r.Path, status}] = m.requests.WithLabelValues(r.Path, strconv.Itoa(status))
+		}
+	}
+
+	results := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "webhook_requests_total", Help: "Deliveries to a webhook by what became of them.",
+	}, []string{"result"})
+	m.registry.MustRegister(results)
+	for _, r := range Results {
+		m.webhook[r] = results.WithLabelValues(string(r))
+	}
+
+	secrets := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lyftr_secret_uses_total", Help: "Valid signatures by source and key id.",
+	}, []string{"source", "key"})
+	m.registry.MustRegister(secrets)
+	for source, keys := range o.KeyIDs {
+		for _, key := range keys {
+			m.secretUses[secretKey{source, key}] = secrets.WithLabelValues(source, key)
+		}
+	}
+
+	m.latency = m.histogram("request_latency_ms", "Time from the first byte of a request's header to the end of its answer, in milliseconds.",
+		[]float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000})
+	m.delay = m.histogram("lyftr_arrival_delay_seconds", "Time between a stored message's ts and its arrival.",
+		[]float64{0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400, 604800})
+	m.commit = m.histogram("lyftr_commit_duration_seconds", "Time of a commit, from its begin to the disk's word.",
+		[]float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10})
+	m.batch = m.histogram("lyftr_commit_batch_messages", "Messages in a commit.",
+		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})
+	m.mismatches = m.counter("lyftr_mismatches_total", "Duplicates whose content differed from what is stored; the stored content stayed.")
+	m.panics = m.counter("lyftr_panics_total", "Requests that ended in a panic.")
+
+	m.gauge("lyftr_stored_messages", "Messages stored.", func() float64 { return float64(o.Store().Messages) })
+	m.gauge("lyftr_database_size_bytes", "Size of the database on disk, its log included.", func() float64 { return float64(o.Store().DatabaseBytes) })
+	m.gauge("lyftr_database_log_size_bytes", "Size of the database's write-ahead log.", func() float64 { return float64(o.Store().LogBytes) })
+	m.gauge("lyftr_queue_depth", "Saves that wait for the writer.", func() float64 { return float64(o.Store().QueueDepth) })
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "lyftr_log_write_failures_total", Help: "Writes of log lines that failed.",
+	}, func() float64 { return float64(o.Lost()) }))
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lyftr_build_info", Help: "Always 1; the label is the version.",
+		ConstLabels: prometheus.Labels{"version": o.Version},
+	}, func() float64 { return 1 }))
+	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{DisableCompression: true})
+	return m
+}
+
+func (m *Metrics) histogram(name, help string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	m.registry.MustRegister(h)
+	return h
+}
+
+func (m *Metrics) counter(name, help string) prometheus.Counter {
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	m.registry.MustRegister(c)
+	return c
+}
+
+func (m *Metrics) gauge(name, help string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+}
+
+// Request counts one answered request. path must be a route's template or one
+// fixed word for everything else, so that the series stay few.
+func (m *Metrics) Request(path string, status int, took time.Duration) {
+	c, ok := m.known[requestKey{path, status}]
+	if !ok {
+		c = m.requests.WithLabelValues(path, strconv.Itoa(status))
+	}
+	c.Inc()
+	m.latency.Observe(float64(took) / float64(time.Millisecond))
+}
+
+// Delivery counts one delivery to a webhook.
+func (m *Metrics) Delivery(r Result) { m.webhook[r].Inc() }
+
+// Stored notes a message that was stored now: how late it came. A ts in the
+// future counts as no delay.
+func (m *Metrics) Stored(ts, now time.Time) { m.delay.Observe(max(0, now.Sub(ts).Seconds())) }
+
+// Mismatch counts a duplicate with other content.
+func (m *Metrics) Mismatch() { m.mismatches.Inc() }
+
+// Panic counts a request that ended in a panic.
+func (m *Metrics) Panic() { m.panics.Inc() }
+
+// SecretUsed counts a signature that the key made.
+func (m *Metrics) SecretUsed(source, keyID string) {
+	if c, ok := m.secretUses[secretKey{source, keyID}]; ok {
+		c.Inc()
+	}
+}
+
+// Committed notes one commit.
+func (m *Metrics) Committed(took time.Duration, messages int) {
+	m.commit.Observe(took.Seconds())
+	m.batch.Observe(float64(messages))
+}
+
+// Handler serves the metrics as Prometheus text.
+func (m *Metrics) Handler() http.Handler { return m.handler }
