@@ -158,14 +158,18 @@ func readSecret(name, path string) (any, error) {
 	return s, nil
 }
 
-// formatSetting shows a setting's variable in the help.
+// formatSetting shows a setting's default and variable in the help.
 func formatSetting(value *kong.Value) string {
+	help := value.Help
+	if value.HasDefault {
+		help += " Default: " + value.Default + "."
+	}
 	name := value.Tag.Get("setting")
 	if name == "" {
-		return value.Help
+		return help
 	}
 	if value.Tag.Has("secret") {
 		name += ", $" + name + "_FILE"
 	}
-	return fmt.Sprintf("%s ($%s)", value.Help, name)
+	return fmt.Sprintf("%s ($%s)", help, name)
 }

@@ -236,4 +236,3 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 	}
 	return cause
 }
-

@@ -168,7 +168,10 @@ const (
 
 func classify(err error) errorClass {
 	var e *sqlite.Error
-	if !errors.As(err, &e) {
+	switch {
+	case errors.As(err, new(fatalFault)):
+		return classFatal
+	case !errors.As(err, &e):
 		return classUnavailable // a context's end, or the driver's own error
 	}
 	switch e.Code() {

@@ -282,16 +282,20 @@ func (s *Store) Close() error {
 }
 
 // release closes what is open, the writer last so that it checkpoints the log.
+// After a fatal fault the writer's connection stays open until the process
+// ends: closing it would write to the database once more.
 func (s *Store) release() error {
 	var errs []error
 	if s.readDB != nil {
 		errs = append(errs, s.readDB.Close())
 	}
-	if s.writer != nil {
-		errs = append(errs, s.writer.close())
-	}
-	if s.writeDB != nil {
-		errs = append(errs, s.writeDB.Close())
+	if s.fatalError() == nil {
+		if s.writer != nil {
+			errs = append(errs, s.writer.close())
+		}
+		if s.writeDB != nil {
+			errs = append(errs, s.writeDB.Close())
+		}
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())

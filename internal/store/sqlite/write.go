@@ -125,6 +125,13 @@ type errRow struct{ err error }
 func (e errRow) Error() string { return e.err.Error() }
 func (e errRow) Unwrap() error { return e.err }
 
+// fatalFault marks a fault, not of SQLite's making, after which the store may
+// not go on.
+type fatalFault struct{ err error }
+
+func (e fatalFault) Error() string { return e.err.Error() }
+func (e fatalFault) Unwrap() error { return e.err }
+
 // Commit implements groupcommit.Committer. A call without messages is a probe:
 // it commits a small write, to find out whether that is possible.
 func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
@@ -137,6 +144,12 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 		// Some call brought what cannot be stored. Once more, with every call
 		// behind a savepoint of its own, so that the others do not suffer.
 		created, err = w.try(ctx, calls, true)
+	}
+	if err == nil {
+		// What was committed to a file that has no name any more is lost.
+		if gone := w.store.checkFile(); gone != nil {
+			err = fatalFault{gone}
+		}
 	}
 	if err != nil {
 		return w.store.commitFailed(err)

@@ -1,0 +1,281 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lyftr/internal/signature"
+)
+
+// bareServer is what lyftr is measured against: net/http that reads, verifies
+// and parses each body and stores nothing. It prints its address and runs until
+// it is killed.
+func bareServer() {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println(listener.Addr())
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /webhook", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil {
+			http.Error(w, "body", http.StatusBadRequest)
+			return
+		}
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write(body)
+		got, err := hex.DecodeString(r.Header.Get("X-Signature"))
+		if err != nil || !hmac.Equal(mac.Sum(nil), got) {
+			http.Error(w, "signature", http.StatusUnauthorized)
+			return
+		}
+		var m struct {
+			ID   string  `json:"message_id"`
+			From string  `json:"from"`
+			To   string  `json:"to"`
+			TS   string  `json:"ts"`
+			Text *string `json:"text"`
+		}
+		if err := json.Unmarshal(body, &m); err != nil || m.ID == "" {
+			http.Error(w, "json", http.StatusUnprocessableEntity)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"status":"ok"}`))
+	})
+	_ = http.Serve(listener, mux)
+}
+
+// startBare runs this binary as the bare server and returns its address.
+func startBare(b *testing.B) string {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), bareVariable+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// words make texts of natural length.
+var words = strings.Fields(`the order is on its way and should be with you before noon please call when
+	you are at home thank you for asking we open at nine the parcel was left with a neighbour can you
+	send the invoice again my number has changed see you on friday is it still available`)
+
+// signedRequests makes n whole HTTP requests with messages of their own.
+func signedRequests(n int, prefix string, random *rand.Rand) [][]byte {
+	requests := make([][]byte, n)
+	now := time.Now()
+	for i := range requests {
+		var text strings.Builder
+		for range 6 + random.IntN(20) {
+			text.WriteString(words[random.IntN(len(words))])
+			text.WriteByte(' ')
+		}
+		t := strings.TrimSpace(text.String())
+		b := body(fmt.Sprintf("wamid.%s%016x", prefix, random.Uint64()), fmt.Sprintf("+9198%08d", random.IntN(100_000)),
+			now.Add(time.Duration(i)*time.Millisecond).UTC().Format("2006-01-02T15:04:05Z"), &t)
+		var r bytes.Buffer
+		fmt.Fprintf(&r, "POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
+			signature.SignHex([]byte(secret), b), len(b), b)
+		requests[i] = r.Bytes()
+	}
+	return requests
+}
+
+// round sends the requests over so many connections, each of which sends the
+// next one when it has its answer, and returns how long that took and the time
+// of each.
+func round(b *testing.B, address string, connections int, requests [][]byte) (time.Duration, []time.Duration) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	latencies := make([]time.Duration, len(requests))
+	conns := make([]net.Conn, connections)
+	for i := range conns {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		conns[i] = c
+	}
+	begin := time.Now()
+	for _, c := range conns {
+		wg.Go(func() {
+			reader := bufio.NewReaderSize(c, 4<<10)
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(requests) {
+					return
+				}
+				sent := time.Now()
+				if _, err := c.Write(requests[i]); err != nil {
+					b.Error(err)
+					return
+				}
+				if err := readOK(reader); err != nil {
+					b.Error(err)
+					return
+				}
+				latencies[i] = time.Since(sent)
+			}
+		})
+	}
+	wg.Wait()
+	return time.Since(begin), latencies
+}
+
+// readOK reads one answer, which must be a 200 with a Content-Length.
+func readOK(r *bufio.Reader) error {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
+		return fmt.Errorf("answer %q", line)
+	}
+	length := -1
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) == 2 {
+			break
+		}
+		if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(v))); err != nil {
+				return err
+			}
+		}
+	}
+	if length < 0 {
+		return fmt.Errorf("no Content-Length")
+	}
+	_, err = r.Discard(length)
+	return err
+}
+
+// messagesPerRound is how many messages a round of BenchmarkIngest sends.
+const messagesPerRound = 20_000
+
+// BenchmarkIngest compares lyftr with the bare server: in each iteration both
+// take the same number of messages over the same number of connections, one
+// after the other. It reports messages a second of both, the median over the
+// iterations, and their ratio, the median of the pairs. Durability and all else
+// are on as they ship. The load generator runs on the same cores.
+func BenchmarkIngest(b *testing.B) {
+	for _, connections := range []int{1, 64, 256} {
+		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) {
+			messages := messagesPerRound
+			if connections == 1 {
+				messages /= 10
+			}
+			bare := startBare(b)
+			lyftr := startForBench(b)
+			random := rand.New(rand.NewPCG(uint64(connections), 1))
+			var bareRates, rates, ratios, p99s []float64
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				requests := signedRequests(messages, fmt.Sprintf("%d.", n), random)
+				n++
+				b.StartTimer()
+				tookBare, _ := round(b, bare, connections, requests)
+				took, latencies := round(b, lyftr, connections, requests)
+				if b.Failed() {
+					return
+				}
+				slices.Sort(latencies)
+				bareRates = append(bareRates, float64(messages)/tookBare.Seconds())
+				rates = append(rates, float64(messages)/took.Seconds())
+				ratios = append(ratios, tookBare.Seconds()/took.Seconds())
+				p99s = append(p99s, latencies[len(latencies)*99/100].Seconds()*1000)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(bareRates), "bare-msg/s")
+			b.ReportMetric(median(rates), "lyftr-msg/s")
+			b.ReportMetric(median(ratios), "ratio")
+			b.ReportMetric(slices.Min(ratios), "ratio-min")
+			b.ReportMetric(slices.Max(ratios), "ratio-max")
+			b.ReportMetric(median(p99s), "p99-ms")
+		})
+	}
+}
+
+// startForBench runs lyftr with its log going to a file, so that nobody has to
+// read it, and returns its address.
+func startForBench(b *testing.B) string {
+	dir := b.TempDir()
+	name := filepath.Join(dir, "log")
+	file, err := os.Create(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	cmd := exec.Command(binary, "serve")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "DATABASE_URL=sqlite:///"+filepath.Join(dir, "app.db"), "HOST=127.0.0.1", "PORT=0")
+	cmd.Stdout, cmd.Stderr = file, os.Stderr
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for range 1000 {
+		<-look.C
+		log, err := os.ReadFile(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for line := range strings.Lines(string(log)) {
+			if address, ok := listeningLine(line); ok {
+				return address
+			}
+		}
+	}
+	b.Fatal("lyftr did not start")
+	return ""
+}
+
+func median(v []float64) float64 {
+	s := slices.Clone(v)
+	slices.Sort(s)
+	return s[len(s)/2]
+}

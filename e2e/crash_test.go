@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	_ "modernc.org/sqlite"
+)
+
+// delivery is what a sender knows of one message: what it sent first, and the
+// best answer it got.
+type delivery struct {
+	body         []byte
+	acknowledged bool // some answer was 200
+	refused      bool // all answers were 4xx
+}
+
+// ledger is what all senders know. The invariant it is checked against: an
+// acknowledged message is stored once with the content of its first accepted
+// request, a refused one is not stored, any other is stored once or not at all.
+type ledger struct {
+	mu         sync.Mutex
+	deliveries map[string]*delivery
+}
+
+func (l *ledger) note(id string, body []byte, status int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.deliveries[id]
+	if d == nil {
+		d = &delivery{body: body, refused: true}
+		l.deliveries[id] = d
+	}
+	d.acknowledged = d.acknowledged || status == http.StatusOK
+	d.refused = d.refused && status >= 400 && status < 500
+}
+
+// load sends messages from several connections until the context ends: new ones,
+// repeats of what was sent before, and some with a wrong signature.
+func (l *ledger) load(ctx context.Context, client *http.Client, url, prefix string, senders int) {
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(s), uint64(len(prefix))))
+			var sent []string
+			for i := 0; ctx.Err() == nil; i++ {
+				id := fmt.Sprintf("%s-%d-%d", prefix, s, i)
+				text := fmt.Sprintf("text of %s", id)
+				b := body(id, fmt.Sprintf("+9198%08d", random.IntN(1000)), "2025-01-15T10:00:00Z", &text)
+				switch n := random.IntN(10); {
+				case n == 0:
+					status, _ := postSigned(client, url, b, "00")
+					l.note(id, b, status)
+				case n <= 2 && len(sent) > 0:
+					again := sent[random.IntN(len(sent))]
+					l.mu.Lock()
+					b = l.deliveries[again].body
+					l.mu.Unlock()
+					status, _ := post(client, url, b)
+					l.note(again, b, status)
+				default:
+					status, _ := post(client, url, b)
+					l.note(id, b, status)
+					sent = append(sent, id)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// verify checks the invariant against the file, which no process has open.
+func (l *ledger) verify(t *testing.T, database string) (stored int) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+database+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var check string
+	if err := db.QueryRow("PRAGMA integrity_check").Scan(&check); err != nil || check != "ok" {
+		t.Fatalf("integrity_check: %q, %v", check, err)
+	}
+	rows, err := db.Query("SELECT message_id, from_msisdn, to_msisdn, ts, text FROM messages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	seen := map[string]bool{}
+	for rows.Next() {
+		var id, from, to, ts string
+		var text *string
+		if err := rows.Scan(&id, &from, &to, &ts, &text); err != nil {
+			t.Fatal(err)
+		}
+		if seen[id] {
+			t.Errorf("%s is stored twice", id)
+		}
+		seen[id] = true
+		d := l.deliveries[id]
+		switch {
+		case d == nil:
+			t.Errorf("%s is stored and was never sent", id)
+		case d.refused:
+			t.Errorf("%s is stored and was refused", id)
+		case string(body(id, from, ts, text)) != string(d.body):
+			t.Errorf("%s is stored with other content", id)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.deliveries)) {
+		if l.deliveries[id].acknowledged && !seen[id] {
+			t.Errorf("%s was acknowledged and is lost", id)
+		}
+	}
+	return len(seen)
+}
+
+// crashRounds is how often TestKill kills the server.
+const crashRounds = 25
+
+// TestKill kills the server under load at random moments, starts it again on
+// the same file each time, and checks the invariant after every round.
+func TestKill(t *testing.T) {
+	dir := t.TempDir()
+	database := filepath.Join(dir, "app.db")
+	l := &ledger{deliveries: map[string]*delivery{}}
+	random := rand.New(rand.NewPCG(1, 2))
+	stored := 0
+	for round := range crashRounds {
+		p := start(t, database)
+		client := newClient(t, 16)
+		ctx, stop := context.WithCancel(context.Background())
+		// The kill comes at any moment of the load, also right at its start.
+		kill := time.AfterFunc(time.Duration(random.IntN(400))*time.Millisecond, func() {
+			p.kill()
+			stop()
+		})
+		l.load(ctx, client, p.url("/webhook"), fmt.Sprintf("r%d", round), 16)
+		kill.Stop()
+		stop()
+		stored = l.verify(t, database)
+		if t.Failed() {
+			t.Fatalf("round %d", round)
+		}
+	}
+	acknowledged := 0
+	for _, d := range l.deliveries {
+		if d.acknowledged {
+			acknowledged++
+		}
+	}
+	if acknowledged < crashRounds {
+		t.Fatalf("only %d messages were acknowledged in %d rounds: the load did not load", acknowledged, crashRounds)
+	}
+	t.Logf("%d rounds, %d sent, %d acknowledged, %d stored", crashRounds, len(l.deliveries), acknowledged, stored)
+
+	// Sending everything again until 200 makes it all stored, once.
+	p := start(t, database)
+	client := newClient(t, 16)
+	for id, d := range l.deliveries {
+		if d.refused || d.acknowledged {
+			continue
+		}
+		status, answer := post(client, p.url("/webhook"), d.body)
+		if status != http.StatusOK {
+			t.Fatalf("%s: %d %s", id, status, answer)
+		}
+		l.note(id, d.body, status)
+	}
+	if code, _ := p.terminate(t); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	l.verify(t, database)
+}
+
+// TestTerminate stops the server by SIGTERM under load: everything it took is
+// answered and stored, it exits with 0 in time, and its log is complete.
+func TestTerminate(t *testing.T) {
+	const deadline = 10 * time.Second
+	dir := t.TempDir()
+	database := filepath.Join(dir, "app.db")
+	l := &ledger{deliveries: map[string]*delivery{}}
+	answered := 0
+	for round := range 3 {
+		p := start(t, database)
+		client := newClient(t, 16)
+		var answers atomic.Int64
+		client.Transport = counting{client.Transport, &answers}
+		ctx, stop := context.WithCancel(context.Background())
+		loaded := make(chan struct{})
+		go func() {
+			defer close(loaded)
+			l.load(ctx, client, p.url("/webhook"), fmt.Sprintf("t%d", round), 16)
+		}()
+		waitFor(t, func() bool { return answers.Load() > 300 })
+		code, took := p.terminate(t)
+		stop()
+		<-loaded
+		if code != 0 || took > deadline {
+			t.Fatalf("exit code %d after %v", code, took)
+		}
+		requests := 0
+		for i, line := range p.log() {
+			var fields map[string]any
+			if err := json.Unmarshal([]byte(line), &fields); err != nil {
+				t.Fatalf("log line %d is not JSON: %v\n%s", i, err, line)
+			}
+			if fields["path"] == "/webhook" {
+				requests++
+			}
+		}
+		if requests < int(answers.Load()) {
+			t.Errorf("%d answers and only %d log lines", answers.Load(), requests)
+		}
+		answered += requests
+		l.verify(t, database)
+	}
+	t.Logf("%d requests", answered)
+}
+
+// counting counts the answers that arrived.
+type counting struct {
+	http.RoundTripper
+	n *atomic.Int64
+}
+
+func (c counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.RoundTripper.RoundTrip(r)
+	if err == nil {
+		c.n.Add(1)
+	}
+	return resp, err
+}
+
+// waitFor waits until the condition holds.
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(20 * time.Second)
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("the condition did not come true within 20 s")
+		}
+	}
+}
+
+// TestSameMessage sends one body 1000 times over 64 connections at once.
+func TestSameMessage(t *testing.T) {
+	const times, connections = 1000, 64
+	database := filepath.Join(t.TempDir(), "app.db")
+	p := start(t, database)
+	client := newClient(t, connections)
+	text := "the same"
+	b := body("same", "+919876543210", "2025-01-15T10:00:00Z", &text)
+	var next, ok atomic.Int64
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for range connections {
+		wg.Go(func() {
+			<-begin
+			for next.Add(1) <= times {
+				if status, answer := post(client, p.url("/webhook"), b); status == http.StatusOK && answer == `{"status":"ok"}` {
+					ok.Add(1)
+				} else {
+					t.Errorf("%d %s", status, answer)
+				}
+			}
+		})
+	}
+	close(begin)
+	wg.Wait()
+	if ok.Load() != times {
+		t.Fatalf("%d of %d were answered 200", ok.Load(), times)
+	}
+	var page struct{ Total int }
+	_, answer := get(t, p.url("/messages"))
+	if err := json.Unmarshal(answer, &page); err != nil || page.Total != 1 {
+		t.Fatalf("%d rows, %v: %s", page.Total, err, answer)
+	}
+}

@@ -1,0 +1,234 @@
+// Package e2e tests the real binary from outside: over HTTP, by signals, by its
+// files and its log.
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"lyftr/internal/signature"
+)
+
+const (
+	// bareVariable makes this test binary run as the bare server.
+	bareVariable = "LYFTR_E2E_BARE"
+	// binaryVariable names a lyftr to test in place of one that is built here.
+	binaryVariable = "LYFTR_E2E_BINARY"
+)
+
+// secret signs everything in these tests.
+const secret = "testsecret"
+
+// binary is the path of the lyftr under test, built by TestMain as it ships.
+var binary string
+
+func TestMain(m *testing.M) {
+	if os.Getenv(bareVariable) != "" {
+		bareServer()
+		return
+	}
+	if binary = os.Getenv(binaryVariable); binary != "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "lyftr-e2e-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "lyftr")
+		build := exec.Command("go", "build", "-trimpath", "-o", binary, "lyftr/cmd/lyftr")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build lyftr: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// process is a running lyftr serve.
+type process struct {
+	cmd     *exec.Cmd
+	address string // host:port
+	stderr  bytes.Buffer
+	drained chan struct{} // closed when its standard output has ended
+
+	mu    sync.Mutex
+	lines []string // of its log
+}
+
+// url returns the address of a path.
+func (p *process) url(path string) string { return "http://" + p.address + path }
+
+// log returns the lines logged so far.
+func (p *process) log() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.lines...)
+}
+
+// start runs lyftr serve on a free port with the database and further variables,
+// and waits until it listens. The process is killed at the end of the test.
+func start(tb testing.TB, database string, env ...string) *process {
+	tb.Helper()
+	p, err := startProcess(tb.TempDir(), database, env...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { p.kill() })
+	return p
+}
+
+func startProcess(dir, database string, env ...string) (*process, error) {
+	p := &process{cmd: exec.Command(binary, "serve"), drained: make(chan struct{})}
+	p.cmd.Dir = dir
+	p.cmd.Env = append([]string{
+		"WEBHOOK_SECRET=" + secret,
+		"DATABASE_URL=sqlite:///" + database,
+		"HOST=127.0.0.1",
+		"PORT=0",
+		"PATH=" + os.Getenv("PATH"),
+	}, env...)
+	p.cmd.Stderr = &p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	listening := make(chan string, 1)
+	go func() {
+		defer close(p.drained)
+		scanner := bufio.NewScanner(stdout)
+		scanner.Buffer(nil, 1<<20)
+		for scanner.Scan() {
+			line := scanner.Text()
+			p.mu.Lock()
+			p.lines = append(p.lines, line)
+			p.mu.Unlock()
+			if address, ok := listeningLine(line); ok {
+				listening <- address
+			}
+		}
+	}()
+	select {
+	case p.address = <-listening:
+		return p, nil
+	case <-p.drained:
+	case <-time.After(30 * time.Second):
+	}
+	p.kill()
+	return nil, fmt.Errorf("lyftr did not start:\n%s\n%s", strings.Join(p.log(), "\n"), p.stderr.String())
+}
+
+// listeningLine returns the address that a log line says lyftr listens on.
+func listeningLine(line string) (address string, ok bool) {
+	var l struct{ Msg, Address string }
+	ok = json.Unmarshal([]byte(line), &l) == nil && l.Msg == "listening"
+	return l.Address, ok
+}
+
+// kill ends the process with SIGKILL.
+func (p *process) kill() {
+	if p.cmd.ProcessState == nil {
+		_ = p.cmd.Process.Kill()
+		<-p.drained
+		_ = p.cmd.Wait()
+	}
+}
+
+// terminate sends SIGTERM and returns the exit code and how long the end took.
+func (p *process) terminate(tb testing.TB) (code int, took time.Duration) {
+	tb.Helper()
+	begin := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		tb.Fatal(err)
+	}
+	<-p.drained
+	err := p.cmd.Wait()
+	if err != nil && p.cmd.ProcessState == nil {
+		tb.Fatal(err)
+	}
+	return p.cmd.ProcessState.ExitCode(), time.Since(begin)
+}
+
+// body returns a message in lyftr's format.
+func body(id, from, ts string, text *string) []byte {
+	b, err := json.Marshal(struct {
+		ID   string  `json:"message_id"`
+		From string  `json:"from"`
+		To   string  `json:"to"`
+		TS   string  `json:"ts"`
+		Text *string `json:"text,omitempty"`
+	}{id, from, "+14155550100", ts, text})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// post sends a signed body and returns the status, 0 if there was no answer.
+func post(client *http.Client, url string, body []byte) (status int, answer string) {
+	return postSigned(client, url, body, signature.SignHex([]byte(secret), body))
+}
+
+func postSigned(client *http.Client, url string, body []byte, mac string) (status int, answer string) {
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	r.Header.Set("X-Signature", mac)
+	resp, err := client.Do(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(b)
+}
+
+// get returns the status and the body of an answer.
+func get(tb testing.TB, url string) (status int, answer []byte) {
+	tb.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return resp.StatusCode, b
+}
+
+// newClient returns a client with connections of its own.
+func newClient(tb testing.TB, connections int) *http.Client {
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+		MaxIdleConnsPerHost: connections,
+		MaxConnsPerHost:     connections,
+	}
+	tb.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 10 * time.Second}
+}
