@@ -123,7 +123,7 @@ func (c *serveCommand) Run(e *environment) (err error) {
 	}
 	// A reader of the log that goes away must not take the service with it.
 	signal.Ignore(syscall.SIGPIPE)
-	limitMemory()
+	tuneRuntime()
 
 	lines := telemetry.NewLineWriter(e.stdout)
 	defer func() { err = errors.Join(err, lines.Close()) }()
@@ -217,7 +217,10 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 	}
 	api.Drain()
 	if cause == nil && c.DrainDelay > 0 {
-		time.Sleep(c.DrainDelay)
+		select {
+		case <-time.After(c.DrainDelay):
+		case <-failed:
+		}
 	}
 	stop, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()

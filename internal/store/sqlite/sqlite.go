@@ -119,18 +119,13 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// openFile makes the folder and the file, readable by their owner only, and
-// takes the lock.
+// openFile makes the folder and the file, readable by their owner only, follows
+// links to where the file really is, and takes the lock there.
 func (s *Store) openFile() error {
 	dir := filepath.Dir(s.path)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
-	lock, err := lockFile(s.path + ".lock")
-	if err != nil {
-		return err
-	}
-	s.lock = lock
 	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	switch {
 	case err == nil:
@@ -140,10 +135,16 @@ func (s *Store) openFile() error {
 	case !errors.Is(err, fs.ErrExist):
 		return err
 	}
-	s.file, err = os.Stat(s.path)
-	if err == nil && !s.file.Mode().IsRegular() {
-		err = errors.New("not a regular file")
+	if s.path, err = filepath.EvalSymlinks(s.path); err != nil {
+		return err
 	}
+	if s.file, err = os.Stat(s.path); err != nil {
+		return err
+	}
+	if !s.file.Mode().IsRegular() {
+		return errors.New("not a regular file")
+	}
+	s.lock, err = lockFile(s.path + ".lock")
 	return err
 }
 

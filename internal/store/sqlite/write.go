@@ -138,12 +138,12 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	if err := w.store.fatalError(); err != nil {
 		return err
 	}
-	created, err := w.try(ctx, calls, false)
+	created, wrote, err := w.try(ctx, calls, false)
 	var row errRow
 	if errors.As(err, &row) {
 		// Some call brought what cannot be stored. Once more, with every call
 		// behind a savepoint of its own, so that the others do not suffer.
-		created, err = w.try(ctx, calls, true)
+		created, wrote, err = w.try(ctx, calls, true)
 	}
 	if err == nil {
 		// What was committed to a file that has no name any more is lost.
@@ -154,6 +154,9 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	if err != nil {
 		return w.store.commitFailed(err)
 	}
+	if !wrote {
+		return nil // all were duplicates, which proves nothing of the disk
+	}
 	w.store.commitSucceeded(created)
 	w.pending = true
 	if w.commits++; w.commits >= checkpointEvery {
@@ -163,11 +166,12 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	return nil
 }
 
-// try runs one transaction. It returns errRow if apart is false and a call's
-// own messages are at fault; with apart such a call gets the error instead.
-func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool) (created int, err error) {
+// try runs one transaction and returns how many messages are new, and whether
+// it wrote anything. It returns errRow if apart is false and a call's own
+// messages are at fault; with apart such a call gets the error instead.
+func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool) (created int, wrote bool, err error) {
 	if err := run(ctx, w.begin); err != nil {
-		return 0, fmt.Errorf("begin: %w", err)
+		return 0, false, fmt.Errorf("begin: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -177,25 +181,25 @@ func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool)
 		}
 	}()
 	now := time.Now().UTC().Format(createdAtLayout)
-	rows := 0
+	probe := false
 	for _, c := range calls {
-		rows += len(c.Messages)
+		probe = probe || len(c.Messages) == 0
 		c.Outcomes, c.Err = c.Outcomes[:0], nil
 		n, err := w.insertCall(ctx, c, now, apart)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		created += n
 	}
-	if rows == 0 {
+	if probe {
 		if err := run(ctx, w.probe); err != nil {
-			return 0, fmt.Errorf("probe: %w", err)
+			return 0, false, fmt.Errorf("probe: %w", err)
 		}
 	}
 	if err := run(ctx, w.commit); err != nil {
-		return 0, fmt.Errorf("commit: %w", err)
+		return 0, false, fmt.Errorf("commit: %w", err)
 	}
-	return created, nil
+	return created, probe || created > 0, nil
 }
 
 func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string, apart bool) (created int, err error) {
@@ -335,7 +339,8 @@ func (s *Store) fatalError() error {
 	return s.health.fatal
 }
 
-// commitSucceeded is called after a commit and before anybody is told of it.
+// commitSucceeded is called after a commit that wrote something and before
+// anybody is told of it.
 func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
 	s.health.mu.Lock()
