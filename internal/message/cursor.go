@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
@@ -41,7 +42,8 @@ func EncodeCursor(key []byte, f Filter, o Order, p Position) string {
 func ParseCursor(key []byte, f Filter, o Order, cursor string) (Position, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	const fixed = 1 + 8 + 4
-	if err != nil || len(b) < fixed+1+cursorMACSize || b[0] != cursorVersion {
+	// The decoder skips line breaks: a cursor has one way to be written.
+	if err != nil || strings.ContainsAny(cursor, "\r\n") || len(b) < fixed+1+cursorMACSize || b[0] != cursorVersion {
 		return Position{}, ErrBadCursor
 	}
 	payload, mac := b[:len(b)-cursorMACSize], b[len(b)-cursorMACSize:]
@@ -66,6 +68,9 @@ func cursorMAC(key []byte, f Filter, o Order, payload []byte) []byte {
 		// The length in front keeps neighbouring fields apart.
 		h.Write(size[:binary.PutUvarint(size[:], uint64(len(b)))])
 		h.Write([]byte(b))
+	}
+	if o != Descending {
+		o = Ascending
 	}
 	field("lyftr cursor")
 	field(string(o))

@@ -256,10 +256,12 @@ func unquote(raw []byte) string {
 	return s
 }
 
-// nameSet is the set of one object's member names. Few are compared one by one;
-// a hostile body with a hundred thousand of them costs no quadratic time.
+// nameSet is the set of one object's member names. Few are compared one by one,
+// without an allocation; a hostile body with a hundred thousand of them costs no
+// quadratic time.
 type nameSet struct {
-	few  []string
+	few  [fewNames]string
+	n    int
 	many map[string]struct{}
 }
 
@@ -272,15 +274,18 @@ func (s *nameSet) add(name string) bool {
 		s.many[name] = struct{}{}
 		return !there
 	}
-	if slices.Contains(s.few, name) {
+	if slices.Contains(s.few[:s.n], name) {
 		return false
 	}
-	s.few = append(s.few, name)
-	if len(s.few) > fewNames {
-		s.many = make(map[string]struct{}, 4*fewNames)
-		for _, n := range s.few {
-			s.many[n] = struct{}{}
-		}
+	if s.n < fewNames {
+		s.few[s.n] = name
+		s.n++
+		return true
 	}
+	s.many = make(map[string]struct{}, 4*fewNames)
+	for _, n := range s.few {
+		s.many[n] = struct{}{}
+	}
+	s.many[name] = struct{}{}
 	return true
 }

@@ -1,10 +1,11 @@
 package telemetry
 
 import (
-	"encoding/json"
 	"log/slog"
 	"strconv"
 	"time"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -87,14 +88,31 @@ func appendString(b []byte, s string) []byte {
 	}
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			quoted, err := json.Marshal(s)
-			if err != nil {
-				return append(b, `""`...) // a string always marshals
-			}
-			return append(b, quoted...)
+			return appendEscaped(b, s)
 		}
 	}
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
 }
+
+// appendEscaped appends a JSON string. Besides what JSON demands it escapes what
+// would move a terminal's cursor, colour its text or turn it around.
+func appendEscaped(b []byte, s string) []byte {
+	b = append(b, '"')
+	for _, r := range s { // invalid UTF-8 becomes U+FFFD
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
+			for _, unit := range utf16.AppendRune(nil, r) {
+				b = append(b, '\\', 'u', hexDigits[unit>>12], hexDigits[unit>>8&15], hexDigits[unit>>4&15], hexDigits[unit&15])
+			}
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return append(b, '"')
+}
+
+const hexDigits = "0123456789abcdef"

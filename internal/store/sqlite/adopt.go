@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"lyftr/internal/message"
 )
@@ -17,8 +18,23 @@ import (
 // copyBeside makes a consistent copy of the database next to it, on disk under
 // its final name only when it is whole, and returns its path.
 func (s *Store) copyBeside(ctx context.Context) (string, error) {
-	path := fmt.Sprintf("%s.before-lyftr-%s", s.path, time.Now().UTC().Format("20060102T150405.000000000Z"))
-	unfinished := path + ".tmp"
+	const unfinishedSuffix = ".tmp"
+	prefix := s.path + ".before-lyftr-"
+	// A start that was killed may have left part of a copy.
+	entries, err := os.ReadDir(filepath.Dir(s.path))
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		name := filepath.Join(filepath.Dir(s.path), e.Name())
+		if strings.HasPrefix(name, prefix) && strings.HasSuffix(name, unfinishedSuffix) {
+			if err := os.Remove(name); err != nil {
+				return "", err
+			}
+		}
+	}
+	path := prefix + time.Now().UTC().Format("20060102T150405.000000000Z")
+	unfinished := path + unfinishedSuffix
 	if _, err := s.writeDB.ExecContext(ctx, "VACUUM INTO ?", unfinished); err != nil {
 		return "", errors.Join(err, removeIfThere(unfinished))
 	}
@@ -46,6 +62,7 @@ func removeIfThere(path string) error {
 type adoption struct {
 	log      *slog.Logger
 	copyPath string
+	extra    []string // columns that only the copy keeps
 
 	rows    int            // found
 	left    int            // not in messages, since they have no identity of their own
@@ -208,6 +225,13 @@ func (r legacyRow) check() (at time.Time, faults []string) {
 	if kind, _ := message.CheckText(r.text.String); kind != "" {
 		faults = append(faults, "text "+kind)
 	}
+	// An invalid number or timestamp is one of those above already.
+	if !utf8.ValidString(r.id.String) {
+		faults = append(faults, "message_id not UTF-8")
+	}
+	if !utf8.ValidString(r.text.String) {
+		faults = append(faults, "text not UTF-8")
+	}
 	return at, faults
 }
 
@@ -225,6 +249,9 @@ func parseLenient(s string) (time.Time, bool) {
 // report says what was adopted, without any content.
 func (a *adoption) report() {
 	attrs := []any{"messages", a.rows - a.left, "copy", a.copyPath}
+	if len(a.extra) > 0 {
+		a.log.Warn("some columns of the FastAPI service's table are kept in the copy only", "columns", a.extra, "copy", a.copyPath)
+	}
 	if a.faulty+a.left == 0 {
 		a.log.Info("adopted the FastAPI service's database", attrs...)
 		return

@@ -190,6 +190,19 @@ func (s *Store) checkpointAtStart(ctx context.Context) error {
 	if busy != 0 {
 		return errors.New("checkpoint: another process is reading the database; end it and start again")
 	}
+	// With an empty log the file holds every page. One that was cut short would
+	// be read with zeros in place of what is missing.
+	var pages, pageSize int64
+	if err := s.writeDB.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &pageSize); err != nil {
+		return fmt.Errorf("count pages: %w", err)
+	}
+	f, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	if f.Size() != pages*pageSize {
+		return fmt.Errorf("the file is damaged (it has %d bytes where %d pages of %d bytes belong): restore it from a backup", f.Size(), pages, pageSize)
+	}
 	return syncDir(filepath.Dir(s.path))
 }
 
