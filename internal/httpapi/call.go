@@ -88,7 +88,10 @@ func (s *Server) guard(c *call) {
 		}
 		s.Metrics.Panic()
 		// The value may hold what a sender wrote; its type and the stack do not.
-		s.Logger.Error("panic in a handler", "request_id", c.id, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+		kind := fmt.Sprintf("%T", v)
+		if ok, skipped := s.errors.Allow("panic: "+c.label+": "+kind, time.Now()); ok {
+			s.Logger.Error("panic in a handler", "request_id", c.id, "type", kind, "stack", string(debug.Stack()), "not_logged_before", skipped)
+		}
 		c.err = errPanic
 		if c.status != 0 {
 			c.err = errAborted

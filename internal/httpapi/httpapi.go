@@ -164,7 +164,7 @@ var messageByID = func() methods {
 
 func clean(p string) bool {
 	c := path.Clean(p)
-	return c == p || c+"/" == p
+	return c == p || c != "/" && c+"/" == p
 }
 
 // serve runs the route for the request's method.

@@ -58,31 +58,34 @@ func (v *values) err() error {
 	return &message.InvalidError{Faults: v.faults}
 }
 
-// get returns the value of a parameter that may have several names, and
-// whether it was there.
-func (v *values) get(names ...string) (string, bool) {
+// get returns the value of a parameter that may have several names, whether it
+// was there, and under which name.
+func (v *values) get(names ...string) (value, name string, ok bool) {
 	var all []string
 	for _, n := range names {
+		if len(v.v[n]) > 0 {
+			name = n
+		}
 		all = append(all, v.v[n]...)
 	}
 	if len(all) == 0 {
-		return "", false
+		return "", "", false
 	}
 	if len(all) > 1 {
-		v.fault(names[0], message.FaultValue, "Value error, the parameter is given more than once")
-		return "", false
+		v.fault(name, message.FaultValue, "Value error, the parameter is given more than once")
+		return "", "", false
 	}
-	return all[0], true
+	return all[0], name, true
 }
 
 // text returns a filter; an empty one counts as absent.
 func (v *values) text(names ...string) string {
-	s, ok := v.get(names...)
+	s, name, ok := v.get(names...)
 	if !ok {
 		return ""
 	}
 	if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
-		v.fault(names[0], message.FaultValue, "Value error, must be valid UTF-8 without the character U+0000")
+		v.fault(name, message.FaultValue, "Value error, must be valid UTF-8 without the character U+0000")
 		return ""
 	}
 	return s
@@ -118,7 +121,7 @@ func (v *values) time(name string) time.Time {
 
 // integer returns a whole number of at least least, written in ASCII digits.
 func (v *values) integer(name string, least, most, otherwise int64) int64 {
-	s, ok := v.get(name)
+	s, _, ok := v.get(name)
 	if !ok {
 		return otherwise
 	}
@@ -141,7 +144,7 @@ func (v *values) integer(name string, least, most, otherwise int64) int64 {
 
 // choice returns one of a few words, the first if the parameter is absent.
 func (v *values) choice(name string, words ...string) string {
-	s, ok := v.get(name)
+	s, _, ok := v.get(name)
 	if !ok || s == "" {
 		return words[0]
 	}

@@ -84,6 +84,10 @@ func (s *Server) readBody(c *call) (body []byte, release func(), err error) {
 	}
 	if size < 0 {
 		size = s.MaxBodyBytes
+		// net/http has dropped a Content-Length that stood beside the chunks.
+		// Whoever sends both may have a proxy believe that something else
+		// follows, so this request is the last on its connection (RFC 9112, 6.1).
+		c.Header().Set("Connection", "close")
 	}
 	if s.inflight.Add(size) > s.MaxInflightBytes {
 		s.inflight.Add(-size)
