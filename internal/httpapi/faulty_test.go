@@ -1,0 +1,113 @@
+package httpapi_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+	"testing"
+
+	"lyftr/internal/message"
+)
+
+// faulty is a store some of whose methods are replaced.
+type faulty struct {
+	message.Store // the real one
+	save          func(context.Context, []message.Message) ([]message.Outcome, error)
+	list          func(context.Context, message.Query) (message.Page, error)
+	get           func(context.Context, string, string) (message.Stored, error)
+	stats         func(context.Context, message.Filter) (message.Stats, error)
+	timeline      func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error)
+	ready         func(context.Context) error
+}
+
+func (f *faulty) Save(ctx context.Context, m []message.Message) ([]message.Outcome, error) {
+	if f.save != nil {
+		return f.save(ctx, m)
+	}
+	return f.Store.Save(ctx, m)
+}
+
+func (f *faulty) List(ctx context.Context, q message.Query) (message.Page, error) {
+	if f.list != nil {
+		return f.list(ctx, q)
+	}
+	return f.Store.List(ctx, q)
+}
+
+func (f *faulty) Get(ctx context.Context, source, id string) (message.Stored, error) {
+	if f.get != nil {
+		return f.get(ctx, source, id)
+	}
+	return f.Store.Get(ctx, source, id)
+}
+
+func (f *faulty) Stats(ctx context.Context, filter message.Filter) (message.Stats, error) {
+	if f.stats != nil {
+		return f.stats(ctx, filter)
+	}
+	return f.Store.Stats(ctx, filter)
+}
+
+func (f *faulty) Timeline(ctx context.Context, filter message.Filter, b message.Bucket) ([]message.BucketCount, error) {
+	if f.timeline != nil {
+		return f.timeline(ctx, filter, b)
+	}
+	return f.Store.Timeline(ctx, filter, b)
+}
+
+func (f *faulty) Ready(ctx context.Context) error {
+	if f.ready != nil {
+		return f.ready(ctx)
+	}
+	return f.Store.Ready(ctx)
+}
+
+// withFault puts a faulty store before the real one.
+func withFault(f *faulty) func(*config) {
+	return func(c *config) {
+		c.fault = func(real message.Store) message.Store {
+			f.Store = real
+			return f
+		}
+	}
+}
+
+// withStore makes every method that can fail call fail.
+func withStore(fail func() error) func(*config) {
+	return withFault(&faulty{
+		save:  func(context.Context, []message.Message) ([]message.Outcome, error) { return nil, fail() },
+		list:  func(context.Context, message.Query) (message.Page, error) { return message.Page{}, fail() },
+		get:   func(context.Context, string, string) (message.Stored, error) { return message.Stored{}, fail() },
+		stats: func(context.Context, message.Filter) (message.Stats, error) { return message.Stats{}, fail() },
+		timeline: func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error) {
+			return nil, fail()
+		},
+		ready: func(context.Context) error { return fail() },
+	})
+}
+
+// lock takes the database's write lock as another process would, and returns
+// the function that gives it back.
+func lock(t *testing.T, s *service) (unlock func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := db.Conn(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.ExecContext(context.Background(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	unlock = sync.OnceFunc(func() {
+		_, err := conn.ExecContext(context.Background(), "ROLLBACK")
+		if err := errors.Join(err, conn.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(unlock)
+	return unlock
+}

@@ -1,0 +1,184 @@
+package provider_test
+
+import (
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lyftr/internal/message"
+	"lyftr/internal/provider"
+	"lyftr/internal/signature"
+)
+
+const (
+	body = `{"message_id":"m1","from":"+919876543210","to":"+14155550100","ts":"2025-01-15T10:00:00Z","text":"Hello"}`
+	sig  = "ff1016e524bc9299d18988ecf27a880af9428140e3850af0c73ea1eef091a4cb"
+)
+
+func native() provider.Native {
+	return provider.Native{Keys: signature.NewKeyring(
+		signature.Key{ID: "current", Secret: []byte("testsecret")},
+		signature.Key{ID: "previous", Secret: []byte("oldsecret")},
+	)}
+}
+
+func TestNativeVerify(t *testing.T) {
+	old := signature.SignHex([]byte("oldsecret"), []byte(body))
+	for _, c := range []struct {
+		name   string
+		header http.Header
+		want   string // the key's id; empty if refused
+	}{
+		{"right", http.Header{"X-Signature": {sig}}, "current"},
+		{"previous secret", http.Header{"X-Signature": {old}}, "previous"},
+		{"beside other headers", http.Header{"X-Signature": {sig}, "X-Hub-Signature-256": {"sha256=00"}}, "current"},
+		{"no headers", nil, ""},
+		{"missing", http.Header{}, ""},
+		{"no value", http.Header{"X-Signature": {}}, ""},
+		{"empty", http.Header{"X-Signature": {""}}, ""},
+		{"wrong", http.Header{"X-Signature": {"123"}}, ""},
+		{"right twice", http.Header{"X-Signature": {sig, sig}}, ""},
+		{"right and wrong", http.Header{"X-Signature": {sig, "123"}}, ""},
+		{"wrong and right", http.Header{"X-Signature": {"123", sig}}, ""},
+		{"right and empty", http.Header{"X-Signature": {sig, ""}}, ""},
+		{"both secrets", http.Header{"X-Signature": {sig, old}}, ""},
+		{"list in one value", http.Header{"X-Signature": {sig + ", " + sig}}, ""},
+		{"scheme of another provider", http.Header{"X-Signature": {"sha256=" + sig}}, ""},
+		// No provider may be talked into another one's header.
+		{"header of another provider", http.Header{"X-Hub-Signature-256": {"sha256=" + sig}}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			id, ok := native().Verify(c.header, []byte(body))
+			if id != c.want || ok != (c.want != "") {
+				t.Errorf("got %q, %v; want %q", id, ok, c.want)
+			}
+		})
+	}
+}
+
+// The name of the header is what net/http makes of any way to write it.
+func TestNativeVerifyHeaderName(t *testing.T) {
+	for _, name := range []string{"X-Signature", "x-signature", "X-SIGNATURE"} {
+		h := http.Header{}
+		h.Set(name, sig)
+		if _, ok := native().Verify(h, []byte(body)); !ok {
+			t.Errorf("%s is not found", name)
+		}
+	}
+}
+
+// Verification is over the bytes as they came: one space makes it another body.
+func TestNativeVerifyRawBody(t *testing.T) {
+	h := http.Header{"X-Signature": {sig}}
+	for _, other := range []string{"", " " + body, body + "\n", "{" + body[1:len(body)-1] + " }"} {
+		if _, ok := native().Verify(h, []byte(other)); ok {
+			t.Errorf("verified %q", other)
+		}
+	}
+}
+
+func TestNativeNoKeys(t *testing.T) {
+	n := provider.Native{Keys: signature.NewKeyring()}
+	for _, s := range []string{"", sig, signature.SignHex(nil, []byte(body))} {
+		if _, ok := n.Verify(http.Header{"X-Signature": {s}}, []byte(body)); ok {
+			t.Errorf("verified %q without a key", s)
+		}
+	}
+}
+
+func TestNativeParse(t *testing.T) {
+	text := "Hello"
+	want := []message.Message{{
+		Source: "native", ID: "m1", From: "+919876543210", To: "+14155550100",
+		TS: "2025-01-15T10:00:00Z", At: time.Date(2025, 1, 15, 10, 0, 0, 0, time.UTC), Text: &text,
+	}}
+	got, err := native().Parse([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got[0].Source != native().Source() {
+		t.Errorf("message of %q from provider %q", got[0].Source, native().Source())
+	}
+}
+
+func TestNativeParseRefuses(t *testing.T) {
+	for name, body := range map[string]string{
+		"not JSON": "x", "not an object": "[]", "two messages": "[" + body + "," + body + "]", "faults": `{"message_id":"m1"}`,
+	} {
+		got, err := native().Parse([]byte(body))
+		var invalid *message.InvalidError
+		if !errors.As(err, &invalid) || len(invalid.Faults) == 0 || got != nil {
+			t.Errorf("%s: got %+v, %v; want a *message.InvalidError", name, got, err)
+		}
+	}
+}
+
+func TestNativeAcknowledge(t *testing.T) {
+	w := httptest.NewRecorder()
+	if err := native().Acknowledge(w); err != nil {
+		t.Fatal(err)
+	}
+	if w.Code != http.StatusOK || w.Body.String() != `{"status":"ok"}` || w.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("got %d, %q, %v", w.Code, w.Body, w.Header())
+	}
+}
+
+// goneWriter is the answer to a client that has gone away.
+type goneWriter struct{ http.ResponseWriter }
+
+var errGone = errors.New("connection reset")
+
+func (goneWriter) Write([]byte) (int, error) { return 0, errGone }
+
+func TestNativeAcknowledgeGone(t *testing.T) {
+	if err := native().Acknowledge(goneWriter{httptest.NewRecorder()}); !errors.Is(err, errGone) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzSignatureHeader(f *testing.F) {
+	f.Add([]byte(body), sig, "", uint8(1))
+	f.Add([]byte(body), sig, sig, uint8(2))
+	f.Add([]byte(body), sig, "123", uint8(2))
+	f.Add([]byte(body), "", sig, uint8(2))
+	f.Add([]byte(body), sig, "", uint8(0))
+	f.Add([]byte(body), "0x"+sig, "", uint8(1))
+	f.Add([]byte(body), " "+sig, "", uint8(1))
+	f.Add([]byte(body), sig+","+sig, "", uint8(1))
+	f.Add([]byte(""), "883a1369fa89dbc40b32496dbec4174276f9899e88cdfdbf1b6327c2ebc7ffcb", "", uint8(1))
+	f.Add([]byte(""), "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad", "", uint8(1)) // with an empty secret
+	f.Fuzz(func(t *testing.T, body []byte, first, second string, count uint8) {
+		count %= 3
+		h := http.Header{"X-Signature": []string{first, second}[:count]}
+		want := ""
+		given, err := hex.DecodeString(first)
+		if count == 1 && err == nil {
+			switch hex.EncodeToString(given) {
+			case signature.SignHex([]byte("testsecret"), body):
+				want = "current"
+			case signature.SignHex([]byte("oldsecret"), body):
+				want = "previous"
+			}
+		}
+		if id, ok := native().Verify(h, body); id != want || ok != (want != "") {
+			t.Fatalf("%q: got %q, %v; want %q", h, id, ok, want)
+		}
+
+		// Whatever the body is, its own signature alone is right, twice is not.
+		right := signature.SignHex([]byte("oldsecret"), body)
+		if id, ok := native().Verify(http.Header{"X-Signature": {right}}, body); !ok || id != "previous" {
+			t.Fatalf("the right one: got %q, %v", id, ok)
+		}
+		if _, ok := native().Verify(http.Header{"X-Signature": {right, first}}, body); ok {
+			t.Fatalf("accepted two values, the second %q", first)
+		}
+	})
+}

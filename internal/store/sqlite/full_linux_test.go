@@ -1,0 +1,96 @@
+package sqlite
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"lyftr/internal/message"
+)
+
+// childMounts is set in a child process that has mounts of its own.
+const childMounts = "LYFTR_TEST_OWN_MOUNTS"
+
+// cannotMount is what the child says when it may not mount either.
+const cannotMount = "a tmpfs cannot be mounted here"
+
+// TestFullDisk: as TestFull, on a disk that is full. It runs in a child process
+// with mounts of its own, which go away with it, and tells if the system does
+// not allow that.
+func TestFullDisk(t *testing.T) {
+	if os.Getenv(childMounts) != "" {
+		fullDisk(t)
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDisk$", "-test.v", "-test.timeout=1m")
+	cmd.Env = append(os.Environ(), childMounts+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if os.Geteuid() != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	out, err := cmd.CombinedOutput()
+	switch exit := (*exec.ExitError)(nil); {
+	case strings.Contains(string(out), cannotMount), err != nil && !errors.As(err, &exit):
+		t.Logf("NOT RUN, only SQLite's own limit was tried: %v: %s", err, out)
+	case err != nil, !strings.Contains(string(out), "--- PASS: TestFullDisk"):
+		t.Errorf("in the child process: %v\n%s", err, out)
+	}
+}
+
+// fullDisk runs in the child process.
+func fullDisk(t *testing.T) {
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// Not seen outside, and gone with the process.
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		t.Fatalf("%s: %v", cannotMount, err)
+	}
+	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=600k"); err != nil {
+		t.Fatalf("%s: %v", cannotMount, err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+
+	path := filepath.Join(disk, "app.db")
+	s, shut := open(t, path, Options{})
+	save(t, s, "there")
+	acknowledged := 1 + fillUp(t, s)
+
+	// What is left is a few pages at most, which the probes use up.
+	waitFor(t, "Ready tells that nothing can be written", func() bool { return s.Ready(t.Context()) != nil })
+	outcomes, err := s.Save(t.Context(), messages("there"))
+	wantOutcomes(t, "a repeat on a full disk", saved{outcomes, err}, message.Outcome{Duplicate: true})
+	if err := s.Ready(t.Context()); err == nil {
+		t.Error("Ready is nil on a full disk, since a repeat could be answered")
+	}
+	if err := saveLong(t, s, "more"); !errors.Is(err, message.ErrUnavailable) {
+		t.Errorf("Save on a full disk: got %v, want ErrUnavailable", err)
+	}
+	wantEqual(t, "rows", acknowledged, len(listedIDs(t, s)))
+	if isFailed(s) {
+		t.Fatalf("a full disk ended the store: %v", s.fatalError())
+	}
+
+	if err := syscall.Mount("none", disk, "tmpfs", syscall.MS_REMOUNT, "size=16m"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("Ready when there is space again: %v", err)
+	}
+	if err := saveLong(t, s, "after"); err != nil {
+		t.Errorf("Save when there is space again: %v", err)
+	}
+	acknowledged += 3
+	wantEqual(t, "rows", acknowledged, len(listedIDs(t, s)))
+	shut()
+	s, shut = open(t, path, Options{})
+	wantEqual(t, "rows after opening again", acknowledged, len(listedIDs(t, s)))
+	shut()
+}

@@ -1,0 +1,139 @@
+package storetest
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"lyftr/internal/message"
+)
+
+// model is what a message.Store promises, said with a slice and loops.
+type model struct {
+	rows []message.Message
+}
+
+func (m *model) find(source, id string) *message.Message {
+	for i := range m.rows {
+		if m.rows[i].Source == source && m.rows[i].ID == id {
+			return &m.rows[i]
+		}
+	}
+	return nil
+}
+
+func (m *model) save(messages []message.Message) []message.Outcome {
+	var outcomes []message.Outcome
+	for _, n := range messages {
+		switch stored := m.find(n.Source, n.ID); {
+		case stored == nil:
+			m.rows = append(m.rows, n)
+			outcomes = append(outcomes, created)
+		case sameContent(stored, &n):
+			outcomes = append(outcomes, duplicate)
+		default:
+			outcomes = append(outcomes, mismatch)
+		}
+	}
+	return outcomes
+}
+
+func sameContent(a, b *message.Message) bool {
+	const none = "\x00none" // no text has a NUL
+	text := func(m *message.Message) string {
+		if m.Text == nil {
+			return none
+		}
+		return *m.Text
+	}
+	return a.From == b.From && a.To == b.To && a.TS == b.TS && text(a) == text(b)
+}
+
+func (m *model) get(source, id string) *message.Message {
+	if source != "" {
+		return m.find(source, id)
+	}
+	var least *message.Message
+	for i := range m.rows {
+		if r := &m.rows[i]; r.ID == id && (least == nil || r.Source < least.Source) {
+			least = r
+		}
+	}
+	return least
+}
+
+// matching are the messages that match, in list order.
+func (m *model) matching(f message.Filter, o message.Order) []message.Message {
+	var matching []message.Message
+	for _, r := range m.rows {
+		if (f.From == "" || r.From == f.From) &&
+			(f.To == "" || r.To == f.To) &&
+			(f.Since.IsZero() || !r.At.Before(f.Since)) &&
+			(f.Until.IsZero() || r.At.Before(f.Until)) &&
+			(f.Text == "" || r.Text != nil && strings.Contains(message.Fold(*r.Text), message.Fold(f.Text))) {
+			matching = append(matching, r)
+		}
+	}
+	slices.SortFunc(matching, func(a, b message.Message) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID), strings.Compare(a.Source, b.Source))
+	})
+	if o == message.Descending {
+		slices.Reverse(matching)
+	}
+	return matching
+}
+
+func (m *model) stats(f message.Filter) message.Stats {
+	matching := m.matching(f, message.Ascending)
+	if len(matching) == 0 {
+		return message.Stats{}
+	}
+	counts := map[string]int64{}
+	for _, r := range matching {
+		counts[r.From]++
+	}
+	var top []message.SenderCount
+	for from, n := range counts {
+		top = append(top, message.SenderCount{From: from, Count: n})
+	}
+	slices.SortFunc(top, func(a, b message.SenderCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.From, b.From))
+	})
+	return message.Stats{
+		Total: int64(len(matching)), Senders: int64(len(counts)), Top: top[:min(len(top), message.TopSenders)],
+		FirstTS: matching[0].TS, LastTS: matching[len(matching)-1].TS,
+	}
+}
+
+// timeline returns false if there are too many buckets.
+func (m *model) timeline(f message.Filter, b message.Bucket) ([]message.BucketCount, bool) {
+	// Truncate counts from a midnight in the year 1.
+	floor := func(t time.Time) time.Time { return t.UTC().Truncate(time.Duration(b)) }
+	matching := m.matching(f, message.Ascending)
+	if len(matching) == 0 && (f.Since.IsZero() || f.Until.IsZero()) {
+		return nil, true
+	}
+	var first, last time.Time
+	if len(matching) > 0 {
+		first, last = floor(matching[0].At), floor(matching[len(matching)-1].At)
+	}
+	if !f.Since.IsZero() {
+		first = floor(f.Since)
+	}
+	if !f.Until.IsZero() {
+		last = floor(f.Until.Add(-1))
+	}
+	counts := map[time.Time]int64{}
+	for _, r := range matching {
+		counts[floor(r.At)]++
+	}
+	var line []message.BucketCount
+	for start := first; !start.After(last); start = start.Add(time.Duration(b)) {
+		if len(line) == message.MaxBuckets {
+			return nil, false
+		}
+		line = append(line, message.BucketCount{Start: start, Count: counts[start]})
+	}
+	return line, true
+}
