@@ -61,14 +61,9 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	if err != nil {
 		return fail(exitUsage, err)
 	}
-	lookup := func(name string) (string, bool) {
-		// An empty variable counts as unset: that is what compose files pass on.
-		if v, ok := getenv(name); ok && v != "" {
-			return v, true
-		}
-		v, ok := dotenv[name]
-		return v, ok && v != ""
-	}
+	// An empty variable counts as unset: that is what compose files pass on.
+	variables := func(name string) string { v, _ := getenv(name); return v }
+	file := func(name string) string { return dotenv[name] }
 	var c commands
 	exited := -1 // kong's help calls Exit and goes on
 	parser, err := kong.New(&c,
@@ -76,7 +71,7 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 		kong.Description("A webhook inbox: receives signed messages, stores each exactly once, and finds them again."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
-		kong.Resolvers(settings(lookup)),
+		kong.Resolvers(settings(variables, file)),
 		kong.ValueFormatter(formatSetting),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -121,28 +116,29 @@ func readDotenv(path string) (map[string]string, error) {
 }
 
 // settings resolves flags that have a tag setting from the variable of that
-// name. A flag with the tag secret is also taken from the file that the
-// variable NAME_FILE names, less one newline at its end.
-func settings(lookup func(string) (string, bool)) kong.Resolver {
+// name, in the first layer that has it. A flag with the tag secret is also taken
+// from the file that the variable NAME_FILE names, less one newline at its end.
+func settings(layers ...func(string) string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		name := flag.Tag.Get("setting")
 		if name == "" {
 			return nil, nil
 		}
-		value, ok := lookup(name)
-		if flag.Tag.Has("secret") {
-			file, fromFile := lookup(name + "_FILE")
+		for _, layer := range layers {
+			value, file := layer(name), ""
+			if flag.Tag.Has("secret") {
+				file = layer(name + "_FILE")
+			}
 			switch {
-			case ok && fromFile:
+			case value != "" && file != "":
 				return nil, fmt.Errorf("%s and %s_FILE are both set: keep one", name, name)
-			case fromFile:
+			case file != "":
 				return readSecret(name+"_FILE", file)
+			case value != "":
+				return value, nil
 			}
 		}
-		if !ok {
-			return nil, nil
-		}
-		return value, nil
+		return nil, nil
 	})
 }
 

@@ -66,6 +66,9 @@ func (c *serveCommand) check() (slog.Level, error) {
 	if c.WebhookSecret == "" && c.WebhookSecretPrevious != "" {
 		return 0, usagef("WEBHOOK_SECRET_PREVIOUS is set but WEBHOOK_SECRET is not: set the current secret too")
 	}
+	if c.APIToken != "" && len(c.tokens()) == 0 {
+		return 0, usagef("API_TOKEN holds no token: give at least one, or leave it unset to show messages to everybody")
+	}
 	if c.Port < 0 || c.Port > 65535 {
 		return 0, usagef("PORT: %d is not a port: use 0 to 65535", c.Port)
 	}
@@ -177,7 +180,7 @@ func (c *serveCommand) warn(log *slog.Logger, tokens []string) {
 	case c.WebhookSecret == "":
 		log.Warn("WEBHOOK_SECRET is not set: every webhook is answered 503")
 	case len(c.WebhookSecret) < shortSecret:
-		log.Warn("WEBHOOK_SECRET is short: take at least 16 characters", "length", len(c.WebhookSecret))
+		log.Warn("WEBHOOK_SECRET is short: take at least 16 bytes", "bytes", len(c.WebhookSecret))
 	}
 	if len(tokens) == 0 {
 		log.Warn("API_TOKEN is not set: whoever reaches this server can read the messages")

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -31,12 +32,17 @@ var (
 	errNoRoute      = &answerError{http.StatusNotFound, "Not Found", ""}
 	errNoMessage    = &answerError{http.StatusNotFound, "message not found", ""}
 	errMethod       = &answerError{http.StatusMethodNotAllowed, "Method Not Allowed", ""}
+	errGone         = &answerError{statusClientGone, "the client did not wait for the answer", ""}
 	errUnavailable  = &answerError{http.StatusServiceUnavailable, unavailableDetail, telemetry.ResultUnavailable}
 	errInternal     = &answerError{http.StatusInternalServerError, "internal error", telemetry.ResultError}
 	errPanic        = errors.New("panic")
 	errAborted      = errors.New("panic after the answer had begun")
 	errNotDelivered = errors.New("the answer could not be sent")
 )
+
+// statusClientGone is what nginx made the usual status for a client that went
+// away before its answer was ready; nobody receives it.
+const statusClientGone = 499
 
 const unavailableDetail = "temporarily unavailable, send again"
 
@@ -92,6 +98,8 @@ func (s *Server) explain(err error) (*answerError, any) {
 		return s.explain(queryFault("bucket", message.FaultValue, "Value error, more than 10000 buckets: take a wider bucket or narrow since and until"))
 	case errors.Is(err, message.ErrNotFound):
 		known = errNoMessage
+	case errors.Is(err, context.Canceled):
+		known = errGone
 	case errors.Is(err, message.ErrUnavailable):
 		known = errUnavailable
 	default:

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // notReady holds /health/ready to a 503 and returns its checks.
@@ -83,8 +85,23 @@ func TestReadyWithoutTheFile(t *testing.T) {
 	s.get("/health/live").is(t, 200, okBody)
 }
 
-// A database that can be read and not written is not ready, and says so before
-// who asks gives up.
+// A store that does not answer is not ready, and that is said before who asks
+// gives up.
+func TestReadyHasADeadline(t *testing.T) {
+	t.Parallel()
+	const enough = 5 * time.Second
+	s := start(t, withFault(&faulty{ready: func(ctx context.Context) error {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < enough {
+			return context.DeadlineExceeded
+		}
+		return nil
+	}}))
+	if checks := notReady(t, s); checks["store"] == "ok" {
+		t.Errorf("checks are %v", checks)
+	}
+}
+
+// A database that can be read and not written is not ready.
 func TestReadyWithLockedDatabase(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -104,10 +121,10 @@ func TestMetricsAtStart(t *testing.T) {
 	atStart := s.scrape()
 	statuses := map[string][]int{
 		"/webhook":               {200, 400, 401, 413, 415, 422, 500, 503},
-		"/messages":              {200, 401, 422, 500, 503},
-		"/messages/{message_id}": {200, 401, 404, 422, 500, 503},
-		"/stats":                 {200, 401, 422, 500, 503},
-		"/stats/timeline":        {200, 401, 422, 500, 503},
+		"/messages":              {200, 401, 422, 499, 500, 503},
+		"/messages/{message_id}": {200, 401, 404, 422, 499, 500, 503},
+		"/stats":                 {200, 401, 422, 499, 500, 503},
+		"/stats/timeline":        {200, 401, 422, 499, 500, 503},
 		"/health/live":           {200, 500},
 		"/health/ready":          {200, 500, 503},
 		"/metrics":               {200, 500},

@@ -67,10 +67,10 @@ type route struct {
 // routes are all routes there are.
 var routes = []route{
 	{"POST", "/webhook", "/webhook", (*Server).webhook, false, []int{200, 400, 401, 413, 415, 422, 503}},
-	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 503}},
-	{"GET", "/messages/{message_id...}", "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 503}},
-	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 503}},
-	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 503}},
+	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 499, 503}},
+	{"GET", "/messages/{message_id...}", "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
+	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
+	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},

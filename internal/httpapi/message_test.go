@@ -14,7 +14,7 @@ import (
 
 // oddIDs are message ids that a path has to carry.
 var oddIDs = []string{
-	"a/b", "a//b", "/", "//", "///", "/a", "a/", ".", "..", "...", "../webhook", "a/../b", "./x", "a/./b", "..//", "/..", "x/..",
+	"a/b", "a//b", "/", "//", "///", "/a", "a/", ".", "..", "...", "../webhook", "a/../b", "./x", "a/./b", "..//", "/..", "x/..", "a//b c", "../100%", "//é?", "./%2F",
 	"100%", "%2F", "%", "%zz", "%252F", "what?", "?", "a?b=c", "a#b", "#", "with space", " lead", "trail ", " ", "a+b", "+", "a%20b", "a&b=c", "a;b", ";", ":", "a:b",
 	"@", "~", "!$&'()*,=", "*", "[x]", "{x}", "{message_id...}", "|", "^", "`", `quo"te`, `back\slash`, "<script>alert(1)</script>", "'; DROP TABLE messages; --",
 	"😀", "é", "e\u0301", "日本語", "\u202ebidi", "\u200b", "\u00a0", "\ufeff", "\ufffd", "\U0010ffff", "null", "0", "timeline", "http://evil.test/", "//evil.test/x",

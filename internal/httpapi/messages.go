@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"lyftr/internal/message"
@@ -57,8 +58,8 @@ func (s *Server) getMessage(c *call) error {
 		return err
 	}
 	id := c.r.PathValue("message_id")
-	if kind, _ := message.CheckID(id); kind != "" {
-		return message.ErrNotFound
+	if strings.IndexByte(id, 0) >= 0 {
+		return message.ErrNotFound // no store can hold it
 	}
 	m, err := s.Store.Get(c.r.Context(), source, id)
 	if err != nil {

@@ -31,8 +31,7 @@ func (s *Server) webhook(c *call) error {
 	s.Metrics.SecretUsed(s.Native.Source(), keyID)
 	messages, err := s.Native.Parse(body)
 	if err != nil {
-		var invalid *message.InvalidError
-		if errors.As(err, &invalid) {
+		if invalid, ok := errors.AsType[*message.InvalidError](err); ok {
 			c.messageID = invalid.MessageID
 		}
 		return err
@@ -111,8 +110,7 @@ func (s *Server) readBody(c *call) (body []byte, release func(), err error) {
 	}
 	if err != nil {
 		release()
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, nil, errTooLarge
 		}
 		c.Header().Set("Connection", "close")

@@ -3,6 +3,7 @@ package message_test
 import (
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ func TestCursorTruncated(t *testing.T) {
 		refuseCursor(t, cursorKey, cursorFilter(), message.Ascending, base64.RawURLEncoding.EncodeToString(raw[:n]))
 	}
 	for _, more := range [][]byte{{0}, {1, 2, 3}, raw} {
-		refuseCursor(t, cursorKey, cursorFilter(), message.Ascending, base64.RawURLEncoding.EncodeToString(append(raw[:len(raw):len(raw)], more...)))
+		refuseCursor(t, cursorKey, cursorFilter(), message.Ascending, base64.RawURLEncoding.EncodeToString(append(slices.Clip(raw), more...)))
 	}
 }
 

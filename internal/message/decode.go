@@ -17,7 +17,8 @@ type Fault struct {
 // InvalidError is everything that is wrong with a request.
 type InvalidError struct {
 	Faults []Fault
-	// MessageID is the message's ID if that much of it is right, else empty.
+	// MessageID is the message's ID if the body is sound JSON up to there and the
+	// ID is right, else empty.
 	MessageID string
 }
 
@@ -85,7 +86,14 @@ func Decode(body []byte) (Message, error) {
 	return m, nil
 }
 
+// maxFaults bounds an answer: a body of a megabyte can hold two hundred thousand
+// faults, most of them alike.
+const maxFaults = 100
+
 func (d *decoder) fault(kind, msg string, loc ...any) {
+	if len(d.faults) >= maxFaults {
+		return
+	}
 	d.faults = append(d.faults, Fault{Loc: append([]any{"body"}, loc...), Msg: msg, Type: kind})
 }
 

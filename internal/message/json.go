@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -123,7 +124,7 @@ func (d *decoder) walkValue(depth int) bool {
 	case '"':
 		d.walkString()
 	default: // a number, true, false or null ends where a delimiter stands
-		for d.i < len(d.b) && !bytes.ContainsRune([]byte(",]} \t\r\n"), rune(d.b[d.i])) {
+		for d.i < len(d.b) && strings.IndexByte(",]} \t\r\n", d.b[d.i]) < 0 {
 			d.i++
 		}
 	}

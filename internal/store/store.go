@@ -46,7 +46,9 @@ var ignoredParameters = []string{"check_same_thread", "timeout", "cached_stateme
 // Source of the form: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#connect-strings
 func ParseURL(s string) (Target, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok {
+	// What is not a scheme may be anything, a password too: only a scheme is
+	// repeated below.
+	if !ok || scheme == "" || strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-.") != "" {
 		return Target{}, errors.New("DATABASE_URL is not a URL: use sqlite:///./data/app.db for a relative or sqlite:////data/app.db for an absolute path")
 	}
 	dialect, _, _ := strings.Cut(scheme, "+")

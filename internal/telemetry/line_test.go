@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -47,9 +48,7 @@ func TestRequestLine(t *testing.T) {
 			"ts": "2025-01-15T10:00:00.007Z", "level": "INFO", "request_id": "r1", "method": "POST", "path": "/webhook",
 			"status": json.Number("200"), "latency_ms": json.Number("1.235"),
 		}
-		for k, v := range more {
-			o[k] = v
-		}
+		maps.Copy(o, more)
 		return o
 	}
 	for _, c := range []struct {

@@ -3,6 +3,7 @@
 package telemetry
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,11 +24,12 @@ func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
 			if len(groups) > 0 {
 				return a
 			}
-			switch a.Key {
-			case slog.TimeKey:
+			// A caller's own attribute of one of these names stays as it is.
+			if a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime {
 				return slog.String("ts", a.Value.Time().UTC().Format(timeLayout))
-			case slog.LevelKey:
-				return slog.String("level", LevelName(a.Value.Any().(slog.Level)))
+			}
+			if level, ok := a.Value.Any().(slog.Level); ok && a.Key == slog.LevelKey {
+				return slog.String("level", LevelName(level))
 			}
 			return a
 		},
@@ -117,15 +119,23 @@ func (l *LineWriter) Lost() int64 {
 	return l.lost
 }
 
-// Close writes what has gathered and ends the goroutine.
+// closeTimeout is how long Close waits for a reader of the log that stands still.
+const closeTimeout = 5 * time.Second
+
+// Close writes what has gathered and ends the goroutine. It gives up, with an
+// error, if the writer behind it takes nothing for some seconds.
 func (l *LineWriter) Close() error {
 	l.mu.Lock()
 	l.closed = true
 	l.more.Signal()
 	l.room.Broadcast()
 	l.mu.Unlock()
-	<-l.exited
-	return nil
+	select {
+	case <-l.exited:
+		return nil
+	case <-time.After(closeTimeout):
+		return errors.New("close log: nobody reads it")
+	}
 }
 
 func (l *LineWriter) write() {

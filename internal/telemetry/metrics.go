@@ -116,7 +116,7 @@ func NewMetrics(o Options) *Metrics {
 		}
 	}
 
-	m.latency = m.histogram("request_latency_ms", "Time from the first byte of a request's header to the end of its answer, in milliseconds.",
+	m.latency = m.histogram("request_latency_ms", "Time from when a request's header was read to when its answer was written, in milliseconds.",
 		[]float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000})
 	m.delay = m.histogram("lyftr_arrival_delay_seconds", "Time between a stored message's ts and its arrival.",
 		[]float64{0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400, 604800})

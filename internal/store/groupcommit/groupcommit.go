@@ -173,9 +173,11 @@ func (q *Queue) write() {
 			if !ok {
 				return
 			}
-			batch = q.gather(batch[:0], first)
-			q.commit(batch)
-			clear(batch)
+			for first != nil {
+				batch, first = q.gather(batch[:0], first)
+				q.commit(batch)
+				clear(batch)
+			}
 			idle.Reset(q.opts.Idle)
 		case <-idle.C:
 			q.committer.Idle(context.Background())
@@ -184,35 +186,41 @@ func (q *Queue) write() {
 	}
 }
 
-// gather adds to first what else is waiting, up to the bounds.
-func (q *Queue) gather(batch []*Call, first *Call) []*Call {
+// gather adds to first what else is waiting, up to the bounds. What it took but
+// could not add begins the next batch.
+func (q *Queue) gather(batch []*Call, first *Call) (_ []*Call, next *Call) {
 	rows, bytes := 0, 0
-	add := func(c *Call) {
+	for c := first; ; {
+		if c.ctx.Err() == nil { // else its caller has the answer already
+			size := textBytes(c.Messages)
+			if len(batch) > 0 && (rows+len(c.Messages) > q.opts.MaxRows || bytes+size > q.opts.MaxBytes) {
+				return batch, c
+			}
+			batch, rows, bytes = append(batch, c), rows+len(c.Messages), bytes+size
+		}
 		q.waiting.Add(-1)
-		if c.ctx.Err() != nil {
-			return // its caller has the answer already
+		if rows >= q.opts.MaxRows || bytes >= q.opts.MaxBytes {
+			return batch, nil
 		}
-		batch = append(batch, c)
-		rows += len(c.Messages)
-		for i := range c.Messages {
-			if t := c.Messages[i].Text; t != nil {
-				bytes += len(*t)
-			}
-		}
-	}
-	add(first)
-	for rows < q.opts.MaxRows && bytes < q.opts.MaxBytes {
+		var ok bool
 		select {
-		case c, ok := <-q.calls:
+		case c, ok = <-q.calls:
 			if !ok {
-				return batch
+				return batch, nil
 			}
-			add(c)
 		default:
-			return batch
+			return batch, nil
 		}
 	}
-	return batch
+}
+
+func textBytes(messages []message.Message) (n int) {
+	for i := range messages {
+		if t := messages[i].Text; t != nil {
+			n += len(*t)
+		}
+	}
+	return n
 }
 
 // commit runs one transaction and wakes its callers. It uses no caller's

@@ -27,7 +27,7 @@ func (s *Store) copyBeside(ctx context.Context) (string, error) {
 	}
 	for _, e := range entries {
 		name := filepath.Join(filepath.Dir(s.path), e.Name())
-		if strings.HasPrefix(name, prefix) && strings.HasSuffix(name, unfinishedSuffix) {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && strings.Contains(rest, unfinishedSuffix) { // or its journal
 			if err := os.Remove(name); err != nil {
 				return "", err
 			}

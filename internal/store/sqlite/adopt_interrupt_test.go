@@ -195,7 +195,9 @@ func TestAdoptKilled(t *testing.T) {
 			if err := cmd.Process.Kill(); err != nil {
 				t.Logf("kill: %v", err) // it has just ended
 			}
-			<-exited
+			if err := <-exited; err == nil {
+				t.Error("a child that was killed ended well")
+			}
 			return false
 		}
 	}

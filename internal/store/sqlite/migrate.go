@@ -18,13 +18,10 @@ var schemaFiles embed.FS
 // migrate brings the schema up to date, each version in one transaction. The
 // first version is Go, since it adopts the messages of a FastAPI service's file
 // in the transaction that makes the tables.
-func (s *Store) migrate(ctx context.Context) error {
-	legacy, extra, err := s.inspect(ctx)
-	if err != nil {
-		return err
-	}
-	a := &adoption{log: s.log, extra: extra}
-	if legacy {
+func (s *Store) migrate(ctx context.Context, found contents) (err error) {
+	a := &adoption{log: s.log, extra: found.extra}
+	if found.legacy {
+		s.log.Info("adopting the FastAPI service's database: copying it first")
 		if a.copyPath, err = s.copyBeside(ctx); err != nil {
 			return fmt.Errorf("adopt: copy the database first: %w", err)
 		}
@@ -45,7 +42,9 @@ func (s *Store) migrate(ctx context.Context) error {
 	}
 	results, err := s.migrateUp(ctx, provider)
 	if err != nil {
-		if legacy { // the old table is as it was, so the copy is of no use
+		// If the old table is as it was, the copy is of no use. An error may also
+		// come after the commit.
+		if now, again := s.inspect(context.WithoutCancel(ctx)); found.legacy && again == nil && now.legacy {
 			err = errors.Join(err, os.Remove(a.copyPath))
 		}
 		return fmt.Errorf("migrate: %w", err)
@@ -53,7 +52,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	for _, r := range results {
 		s.log.Info("schema migrated", "version", r.Source.Version, "took_ms", r.Duration.Milliseconds())
 	}
-	if legacy {
+	if found.legacy {
 		a.report()
 	}
 	return nil
@@ -77,37 +76,46 @@ func (s *Store) migrateUp(ctx context.Context, provider *goose.Provider) (result
 // legacyColumns are those of the FastAPI service's table messages.
 var legacyColumns = []string{"message_id", "from_msisdn", "to_msisdn", "ts", "text", "created_at"}
 
-// inspect reports whether the file holds the FastAPI service's table in place
-// of lyftr's, and the columns of it for which lyftr's table has no place. It
-// refuses a table messages that is neither.
-func (s *Store) inspect(ctx context.Context) (legacy bool, extra []string, err error) {
+// contents is what a file held before lyftr opened it for writing.
+type contents struct {
+	legacy bool     // the FastAPI service's table messages
+	extra  []string // columns of it for which lyftr's table has no place
+}
+
+// inspect looks at what the file holds. It refuses a table messages that is
+// neither lyftr's nor the FastAPI service's, before anything in the file is
+// changed.
+func (s *Store) inspect(ctx context.Context) (found contents, err error) {
 	const neither = "it is neither lyftr's nor the FastAPI service's"
-	columns, err := tableColumns(ctx, s.writeDB, "messages")
+	db := openDB(fileDSN(s.path, guards()), nil)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	columns, err := tableColumns(ctx, db, "messages")
 	if err != nil || len(columns) == 0 {
-		return false, nil, err
+		return contents{}, err
 	}
-	meta, err := tableColumns(ctx, s.writeDB, "meta")
+	meta, err := tableColumns(ctx, db, "meta")
 	if err != nil {
-		return false, nil, err
+		return contents{}, err
 	}
 	if slices.Contains(columns, "ts_unix") {
 		if !slices.Equal(meta, []string{"key", "value"}) {
-			return false, nil, errors.New("the file has a table messages with the column ts_unix and no table meta: " + neither)
+			return contents{}, errors.New("the file has a table messages with the column ts_unix and no table meta: " + neither)
 		}
-		return false, nil, nil
+		return contents{}, nil
 	}
 	for _, c := range legacyColumns {
 		if !slices.Contains(columns, c) {
-			return false, nil, fmt.Errorf("the file has a table messages without the column %s: %s", c, neither)
+			return contents{}, fmt.Errorf("the file has a table messages without the column %s: %s", c, neither)
 		}
 	}
+	found.legacy = true
 	for _, c := range columns {
 		// A number of its own is no loss: rows keep their order.
 		if !slices.Contains(legacyColumns, c) && c != "id" {
-			extra = append(extra, c)
+			found.extra = append(found.extra, c)
 		}
 	}
-	return true, extra, nil
+	return found, nil
 }
 
 // queryer is a pool or a transaction.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,6 +71,9 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 		return nil
 	case errors.Is(err, message.ErrBadCursor), errors.Is(err, message.ErrNotFound), errors.Is(err, message.ErrTooManyBuckets):
 		return err
+	case errors.Is(ctx.Err(), context.Canceled):
+		// Whoever asked has gone.
+		return fmt.Errorf("%s: %w: %w", what, message.ErrUnavailable, context.Canceled)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w: the read took too long: %w", what, message.ErrUnavailable, err)
 	}
@@ -83,7 +87,7 @@ func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, e
 	}
 	c := matching(q.Filter)
 	count := "SELECT count(*) FROM messages" + c.where()
-	countArgs := c.args[:len(c.args):len(c.args)]
+	countArgs := slices.Clip(c.args)
 
 	direction, behind := "ASC", ">"
 	if q.Order == message.Descending {
@@ -182,7 +186,7 @@ func (s *Store) Stats(ctx context.Context, f message.Filter) (st message.Stats, 
 			SELECT from_msisdn AS sender, count(*) AS n FROM messages` + c.where() + ` GROUP BY from_msisdn)
 		SELECT sender, n, (SELECT sum(n) FROM senders), (SELECT count(*) FROM senders)
 		FROM senders ORDER BY n DESC, sender LIMIT ?`
-	topArgs := append(c.args[:len(c.args):len(c.args)], message.TopSenders)
+	topArgs := append(slices.Clip(c.args), message.TopSenders)
 	edge := func(direction string) string {
 		return "SELECT ts FROM messages" + c.where() +
 			strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source # LIMIT 1", "#", direction)

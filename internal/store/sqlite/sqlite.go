@@ -92,17 +92,20 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	s.health.failed = make(chan struct{})
 	defer func() {
 		if err != nil {
-			s.release()
-			err = fmt.Errorf("open sqlite database %s: %w", path, err)
+			err = fmt.Errorf("open sqlite database %s: %w", path, errors.Join(err, s.release()))
 		}
 	}()
 	if err := s.openFile(); err != nil {
 		return nil, err
 	}
+	found, err := s.inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.openWriter(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.migrate(ctx); err != nil {
+	if err := s.migrate(ctx, found); err != nil {
 		return nil, err
 	}
 	if err := s.checkpointAtStart(ctx); err != nil {
@@ -126,6 +129,9 @@ func (s *Store) openFile() error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
+	if err := checkNotLeftAlone(s.path); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	switch {
 	case err == nil:
@@ -146,6 +152,18 @@ func (s *Store) openFile() error {
 	}
 	s.lock, err = lockFile(s.path + ".lock")
 	return err
+}
+
+// checkNotLeftAlone refuses a log without its database: SQLite would throw away
+// the commits in it when it makes a new database of that name.
+func checkNotLeftAlone(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
+		return fmt.Errorf("the file is missing, but its log %s-wal is there and may hold messages: put the file back, or move the log away to begin with an empty database", path)
+	}
+	return nil
 }
 
 // syncDir puts a folder's entries on disk.
@@ -235,18 +253,15 @@ func (s *Store) Save(ctx context.Context, messages []message.Message) ([]message
 // database can be written.
 const probeAfter = 5 * time.Second
 
-// Ready implements message.Store. It reads, and unless a commit succeeded just
-// now it commits a small write.
+// Ready implements message.Store. Unless a commit succeeded just now it commits
+// a small write. It does not wait for the readers: that they are busy keeps
+// nobody from storing messages.
 func (s *Store) Ready(ctx context.Context) error {
 	s.health.mu.Lock()
 	fatal, lastErr, lastOK := s.health.fatal, s.health.lastErr, s.health.lastOK
 	s.health.mu.Unlock()
 	if fatal != nil {
 		return fatal
-	}
-	var one int
-	if err := s.readDB.QueryRowContext(ctx, "SELECT 1 FROM meta WHERE key = 'probe'").Scan(&one); err != nil {
-		return fmt.Errorf("read: %w", err)
 	}
 	if lastErr == nil && time.Since(lastOK) < probeAfter {
 		return s.checkFile()

@@ -139,8 +139,7 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 		return err
 	}
 	created, wrote, err := w.try(ctx, calls, false)
-	var row errRow
-	if errors.As(err, &row) {
+	if _, ok := errors.AsType[errRow](err); ok {
 		// Some call brought what cannot be stored. Once more, with every call
 		// behind a savepoint of its own, so that the others do not suffer.
 		created, wrote, err = w.try(ctx, calls, true)
