@@ -55,6 +55,8 @@ func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 var (
 	noStore = []string{"no-store"}
 	noSniff = []string{"nosniff"}
+
+	closeConnection = []string{"close"}
 )
 
 // ServeHTTP implements http.Handler: it answers the request, whatever happens,
@@ -66,6 +68,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["X-Request-Id"] = []string{c.id}
 	h["X-Content-Type-Options"] = noSniff
+	if len(r.TransferEncoding) > 0 {
+		// net/http has dropped a Content-Length that stood beside the chunks.
+		// Whoever sends both may have a proxy believe that something else
+		// follows, so this request is the last on its connection (RFC 9112, 6.1).
+		h["Connection"] = closeConnection
+	}
 
 	s.guard(c)
 	s.answer(c)

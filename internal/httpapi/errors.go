@@ -66,9 +66,12 @@ func (s *Server) answer(c *call) {
 	if c.status != 0 {
 		return // the answer had begun
 	}
-	known, detail := s.explain(c.err)
+	known, detail := s.explain(c, c.err)
 	if c.webhook {
 		c.result = known.result
+		if c.result == "" {
+			c.result = telemetry.ResultError
+		}
 	}
 	h := c.Header()
 	switch known.status {
@@ -85,7 +88,7 @@ func (s *Server) answer(c *call) {
 }
 
 // explain finds the status and the detail of an error.
-func (s *Server) explain(err error) (*answerError, any) {
+func (s *Server) explain(c *call, err error) (*answerError, any) {
 	var known *answerError
 	var invalid *message.InvalidError
 	switch {
@@ -93,12 +96,12 @@ func (s *Server) explain(err error) (*answerError, any) {
 	case errors.As(err, &invalid):
 		return &answerError{http.StatusUnprocessableEntity, "", telemetry.ResultValidationError}, invalid.Faults
 	case errors.Is(err, message.ErrBadCursor):
-		return s.explain(queryFault("cursor", message.FaultValue, "Value error, must be the next_cursor of an answer to the same filters and order"))
+		return s.explain(c, queryFault("cursor", message.FaultValue, "Value error, must be the next_cursor of an answer to the same filters and order"))
 	case errors.Is(err, message.ErrTooManyBuckets):
-		return s.explain(queryFault("bucket", message.FaultValue, "Value error, more than 10000 buckets: take a wider bucket or narrow since and until"))
+		return s.explain(c, queryFault("bucket", message.FaultValue, "Value error, more than 10000 buckets: take a wider bucket or narrow since and until"))
 	case errors.Is(err, message.ErrNotFound):
 		known = errNoMessage
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && !c.webhook && c.r.Context().Err() != nil:
 		known = errGone
 	case errors.Is(err, message.ErrUnavailable):
 		known = errUnavailable

@@ -102,6 +102,26 @@ func TestGetMessageNotFound(t *testing.T) {
 	}
 }
 
+// A database that lyftr adopted may hold ids that it would not accept itself.
+func TestGetAdoptedMessage(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, id := range []string{"line\nbreak", "\ttab", "\x1b[31m", "\x7f", "\u0085", strings.Repeat("x", 256), strings.Repeat("é", 1000)} {
+		m, err := message.Decode([]byte(msg("m")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.ID = id
+		s.save(m)
+		type stored struct {
+			ID string `json:"message_id"`
+		}
+		if got := into[stored](t, s.get("/messages/"+url.PathEscape(id))); got.ID != id {
+			t.Errorf("asked for %.40q, got %.40q", id, got.ID)
+		}
+	}
+}
+
 func TestGetMessageBySource(t *testing.T) {
 	t.Parallel()
 	s := start(t)

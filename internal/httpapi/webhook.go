@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,69 +65,69 @@ func (s *Server) note(c *call, messages []message.Message, outcomes []message.Ou
 	}
 }
 
-// keptBody is the longest buffer that is kept for the next body, in bytes.
-const keptBody = 64 << 10
+const (
+	// keptBody is the longest buffer that is kept for the next body, in bytes.
+	keptBody = 64 << 10
+	// firstRead is what a body is given room for before any of it has arrived.
+	firstRead = 4 << 10
+)
 
-// readBody reads the raw body, which may be used until release is called.
+// readBody reads the raw body, which may be used until release is called. What
+// has arrived of it counts against MaxInflightBytes, not what was announced: a
+// sender that announces a long body and sends none of it must not use up what
+// others need.
 func (s *Server) readBody(c *call) (body []byte, release func(), err error) {
-	r := c.r
-	for _, e := range r.Header["Content-Encoding"] {
+	for _, e := range c.r.Header["Content-Encoding"] {
 		if e != "" && !strings.EqualFold(e, "identity") {
 			return nil, nil, errEncoding
 		}
 	}
-	// A body of unknown length may become as long as the limit.
-	size := r.ContentLength
-	if size > s.MaxBodyBytes {
-		c.Header().Set("Connection", "close") // what is not read cannot be skipped
+	if c.r.ContentLength > s.MaxBodyBytes {
+		c.Header()["Connection"] = closeConnection // what is not read cannot be skipped
 		return nil, nil, errTooLarge
 	}
-	if size < 0 {
-		size = s.MaxBodyBytes
-		// net/http has dropped a Content-Length that stood beside the chunks.
-		// Whoever sends both may have a proxy believe that something else
-		// follows, so this request is the last on its connection (RFC 9112, 6.1).
-		c.Header().Set("Connection", "close")
-	}
-	if s.inflight.Add(size) > s.MaxInflightBytes {
-		s.inflight.Add(-size)
-		return nil, nil, fmt.Errorf("%w: too many bytes in flight", errBusy)
-	}
 	buf := s.bodies.Get().(*[]byte)
+	held := int64(0)
 	release = func() {
-		s.inflight.Add(-size)
+		s.inflight.Add(-held)
 		if cap(*buf) <= keptBody {
 			s.bodies.Put(buf)
 		}
 	}
-	if r.ContentLength >= 0 {
-		if int64(cap(*buf)) < size {
-			*buf = make([]byte, size, max(size, 1024))
+	reserve := func(n int) error {
+		held += int64(n)
+		if s.inflight.Add(int64(n)) > s.MaxInflightBytes {
+			return fmt.Errorf("%w: too many bytes in flight", errBusy)
 		}
-		*buf = (*buf)[:size]
-		_, err = io.ReadFull(r.Body, *buf)
-	} else {
-		*buf, err = appendAll((*buf)[:0], http.MaxBytesReader(c.ResponseWriter, r.Body, s.MaxBodyBytes))
+		return nil
 	}
-	if err != nil {
-		release()
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, nil, errTooLarge
-		}
-		c.Header().Set("Connection", "close")
-		return nil, nil, fmt.Errorf("%w: %w", errBody, err)
+	*buf, err = readAll((*buf)[:0], http.MaxBytesReader(c.ResponseWriter, c.r.Body, s.MaxBodyBytes), reserve)
+	if err == nil {
+		return *buf, release, nil
 	}
-	return *buf, release, nil
+	release()
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, nil, errTooLarge
+	}
+	c.Header()["Connection"] = closeConnection
+	if errors.Is(err, errBusy) {
+		return nil, nil, err
+	}
+	return nil, nil, fmt.Errorf("%w: %w", errBody, err)
 }
 
-// appendAll is io.ReadAll into a buffer that there already is.
-func appendAll(b []byte, r io.Reader) ([]byte, error) {
+// readAll reads to the end into b, as far as reserve allows it to hold more.
+func readAll(b []byte, r io.Reader, reserve func(bytes int) error) ([]byte, error) {
+	b = slices.Grow(b, firstRead)
 	for {
 		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
+			b = slices.Grow(b, cap(b))
 		}
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
+		if full := reserve(n); full != nil {
+			return b, full
+		}
 		if errors.Is(err, io.EOF) {
 			return b, nil
 		}

@@ -204,6 +204,19 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// A store that is being stopped says that it was cancelled. The client is still
+// there, and is told to come again.
+func TestStoreIsCancelled(t *testing.T) {
+	t.Parallel()
+	s := start(t, withStore(func() error { return fmt.Errorf("%w: %w", message.ErrUnavailable, context.Canceled) }))
+	a := s.post(hello)
+	a.is(t, 503, unavailableBody)
+	a.line.has(t, "level", "ERROR", "status", 503, "message_id", "m1", "dup", false, "result", "unavailable")
+	for _, target := range []string{"/messages", "/messages/m1", "/stats", "/stats/timeline"} {
+		s.get(target).is(t, 503, unavailableBody)
+	}
+}
+
 // A store that does not come to an end does not hold the sender for longer than
 // the settings say.
 func TestSaveHasADeadline(t *testing.T) {
@@ -291,37 +304,52 @@ func TestQueueFull(t *testing.T) {
 }
 
 // A client that goes away while its message waits for the commit does not take
-// it back, and its request has its line.
+// it back, and its request has its line, also if the store fails besides.
 func TestClientGoesAwayDuringSave(t *testing.T) {
 	t.Parallel()
-	gone := make(chan struct{})
-	f := &faulty{}
-	f.save = func(ctx context.Context, m []message.Message) ([]message.Outcome, error) {
-		select {
-		case <-gone:
-		case <-time.After(patience):
-			return nil, errors.New("the server did not see that the client went away")
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		return f.Store.Save(ctx, m)
-	}
-	s := start(t, withFault(f), func(c *config) {
-		c.saveTimeout = 2 * patience
-		c.around = func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				context.AfterFunc(r.Context(), func() { close(gone) })
-				next.ServeHTTP(w, r)
+	cancelled := fmt.Errorf("%w: %w", message.ErrUnavailable, context.Canceled)
+	for name, tt := range map[string]struct {
+		err    error
+		status int
+		level  string
+		result string
+		rows   int64
+	}{
+		"saved":     {nil, 200, "INFO", "created", 1},
+		"not saved": {cancelled, 503, "ERROR", "unavailable", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gone := make(chan struct{})
+			f := &faulty{}
+			f.save = func(ctx context.Context, m []message.Message) ([]message.Outcome, error) {
+				select {
+				case <-gone:
+				case <-time.After(patience):
+					return nil, errors.New("the server did not see that the client went away")
+				}
+				if err := errors.Join(ctx.Err(), tt.err); err != nil {
+					return nil, err
+				}
+				return f.Store.Save(ctx, m)
+			}
+			s := start(t, withFault(f), func(c *config) {
+				c.saveTimeout = 2 * patience
+				c.around = func(next http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						context.AfterFunc(r.Context(), func() { close(gone) })
+						next.ServeHTTP(w, r)
+					})
+				}
 			})
-		}
-	})
-	c := s.dial()
-	c.send(hello, "POST /webhook HTTP/1.1", "Host: x", "X-Request-ID: gone", "X-Signature: "+helloSignature,
-		"Content-Length: "+strconv.Itoa(len(hello)))
-	_ = c.Close()
-	s.line("gone").has(t, "level", "INFO", "status", 200, "message_id", "m1", "dup", false, "result", "created")
-	if n := s.rows(); n != 1 {
-		t.Errorf("there are %d rows", n)
+			c := s.dial()
+			c.send(hello, "POST /webhook HTTP/1.1", "Host: x", "X-Request-ID: gone", "X-Signature: "+helloSignature,
+				"Content-Length: "+strconv.Itoa(len(hello)))
+			_ = c.Close()
+			s.line("gone").has(t, "level", tt.level, "status", tt.status, "message_id", "m1", "dup", false, "result", tt.result)
+			if n := s.rows(); n != tt.rows {
+				t.Errorf("there are %d rows, want %d", n, tt.rows)
+			}
+		})
 	}
 }

@@ -11,7 +11,8 @@ type Store interface {
 	// duplicate is an outcome, not an error. Messages must be valid.
 	//
 	// When ctx ends before the commit the error is ErrUnavailable and the
-	// messages are stored once or not at all.
+	// messages are stored once or not at all; the store may still be reading
+	// them, so they must not be changed afterwards.
 	Save(ctx context.Context, messages []Message) ([]Outcome, error)
 
 	// List returns one page of the messages that match, with the number of all

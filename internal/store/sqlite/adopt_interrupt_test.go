@@ -104,7 +104,7 @@ func wantAdopts(t *testing.T, path string, n int) {
 // TestAdoptInterrupted has a deadline end the adoption at later and later
 // moments, until one does not.
 func TestAdoptInterrupted(t *testing.T) {
-	const n = 2000
+	const n = 500
 	path := largeLegacyFile(t, n)
 	failures := 0
 	for patience := 500 * time.Microsecond; ; patience = patience * 3 / 2 {
@@ -193,12 +193,9 @@ func TestAdoptKilled(t *testing.T) {
 			return true
 		case <-kill:
 			if err := cmd.Process.Kill(); err != nil {
-				t.Logf("kill: %v", err) // it has just ended
+				t.Logf("kill: %v", err)
 			}
-			if err := <-exited; err == nil {
-				t.Error("a child that was killed ended well")
-			}
-			return false
+			return <-exited == nil // it may have come to its end just before
 		}
 	}
 	fresh := func(round int) (path string) {

@@ -233,6 +233,9 @@ func TestAdopt(t *testing.T) {
 	}
 	for schemaName, schema := range schemas {
 		for stateName, state := range states {
+			if strings.Contains(stateName, "kill") && schema != sqlAlchemy && schema != withoutRowID {
+				continue // what SQLite recovers does not depend on the columns
+			}
 			t.Run(schemaName+"/"+stateName, func(t *testing.T) {
 				path := state(t, schema)
 				// Read from a copy, so that what Open finds is as it was left.

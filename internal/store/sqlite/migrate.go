@@ -43,8 +43,8 @@ func (s *Store) migrate(ctx context.Context, found contents) (err error) {
 	results, err := s.migrateUp(ctx, provider)
 	if err != nil {
 		// If the old table is as it was, the copy is of no use. An error may also
-		// come after the commit.
-		if now, again := s.inspect(context.WithoutCancel(ctx)); found.legacy && again == nil && now.legacy {
+		// come after the commit, and after a fatal one nothing is known.
+		if now, again := s.inspect(context.WithoutCancel(ctx)); found.legacy && again == nil && now.legacy && classify(err) != classFatal {
 			err = errors.Join(err, os.Remove(a.copyPath))
 		}
 		return fmt.Errorf("migrate: %w", err)

@@ -51,6 +51,7 @@ type Store struct {
 
 	lock      *os.File    // held while the Store is open
 	file      os.FileInfo // the database file as it was opened
+	logFile   os.FileInfo // its write-ahead log, likewise
 	writeDB   *sql.DB
 	readDB    *sql.DB
 	queue     *groupcommit.Queue
@@ -112,6 +113,10 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if err := s.openReaders(ctx); err != nil {
+		return nil, err
+	}
+	// Opening the readers has made the log; it stays until the writer closes.
+	if s.logFile, err = os.Stat(s.path + "-wal"); err != nil {
 		return nil, err
 	}
 	s.writer, err = newWriter(ctx, s)
@@ -208,8 +213,8 @@ func (s *Store) checkpointAtStart(ctx context.Context) error {
 	if busy != 0 {
 		return errors.New("checkpoint: another process is reading the database; end it and start again")
 	}
-	// With an empty log the file holds every page. One that was cut short would
-	// be read with zeros in place of what is missing.
+	// With an empty log the file holds every page. One that was cut short within
+	// a page would be read with zeros in place of what is missing.
 	var pages, pageSize int64
 	if err := s.writeDB.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &pageSize); err != nil {
 		return fmt.Errorf("count pages: %w", err)
@@ -218,8 +223,8 @@ func (s *Store) checkpointAtStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.Size() != pages*pageSize {
-		return fmt.Errorf("the file is damaged (it has %d bytes where %d pages of %d bytes belong): restore it from a backup", f.Size(), pages, pageSize)
+	if f.Size() < pages*pageSize {
+		return fmt.Errorf("the file is damaged (%d bytes where %d pages of %d bytes belong): restore it from a backup", f.Size(), pages, pageSize)
 	}
 	return syncDir(filepath.Dir(s.path))
 }
@@ -264,7 +269,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		return fatal
 	}
 	if lastErr == nil && time.Since(lastOK) < probeAfter {
-		return s.checkFile()
+		return s.checkFiles()
 	}
 	if _, err := s.queue.Save(ctx, nil); err != nil {
 		return fmt.Errorf("write: %w", err)
@@ -272,15 +277,19 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// checkFile makes sure that the path still names the file that is open: what is
-// committed to a file without a name is lost.
-func (s *Store) checkFile() error {
-	now, err := os.Stat(s.path)
+// checkFiles makes sure that the paths still name the files that are open: what
+// is committed to a file without a name is lost.
+func (s *Store) checkFiles() error {
+	return errors.Join(checkFile(s.path, s.file), checkFile(s.path+"-wal", s.logFile))
+}
+
+func checkFile(path string, opened os.FileInfo) error {
+	now, err := os.Stat(path)
 	if err != nil {
-		return fmt.Errorf("the database file is gone: %w", err)
+		return fmt.Errorf("a file of the database is gone: %w", err)
 	}
-	if !os.SameFile(now, s.file) {
-		return errors.New("the database file was replaced by another")
+	if !os.SameFile(now, opened) {
+		return fmt.Errorf("a file of the database was replaced by another: %s", path)
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	}
 	if err == nil {
 		// What was committed to a file that has no name any more is lost.
-		if gone := w.store.checkFile(); gone != nil {
+		if gone := w.store.checkFiles(); gone != nil {
 			err = fatalFault{gone}
 		}
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -73,13 +74,19 @@ func testListOrder(t *testing.T, d *db) {
 	for part := range slices.Chunk(shuffled, 5) {
 		save(t, d, part...)
 	}
-	page := list(t, d, message.Query{Limit: message.MaxLimit})
-	wantEqual(t, "without an order", inOrder, page.Messages)
-	page = list(t, d, message.Query{Limit: message.MaxLimit, Order: message.Ascending})
-	wantEqual(t, "ascending", inOrder, page.Messages)
+	// Filters that match all of them: another index may serve each.
+	filters := []message.Filter{{}, {From: "+100"}, {To: "+200"}, {From: "+100", Until: instant("9999-12-31T23:59:59.999999999Z").Add(1)}}
+	for _, f := range filters {
+		page := list(t, d, message.Query{Filter: f, Limit: message.MaxLimit})
+		wantEqual(t, fmt.Sprintf("without an order, filter %+v", f), inOrder, page.Messages)
+		page = list(t, d, message.Query{Filter: f, Limit: message.MaxLimit, Order: message.Ascending})
+		wantEqual(t, fmt.Sprintf("ascending, filter %+v", f), inOrder, page.Messages)
+	}
 	slices.Reverse(inOrder)
-	page = list(t, d, message.Query{Limit: message.MaxLimit, Order: message.Descending})
-	wantEqual(t, "descending", inOrder, page.Messages)
+	for _, f := range filters {
+		page := list(t, d, message.Query{Filter: f, Limit: message.MaxLimit, Order: message.Descending})
+		wantEqual(t, fmt.Sprintf("descending, filter %+v", f), inOrder, page.Messages)
+	}
 }
 
 func testListFilters(t *testing.T, d *db) {

@@ -168,10 +168,10 @@ func (r *random) walk(t *rapid.T) {
 			break
 		}
 		q.Cursor = page.NextCursor
-		switch rapid.IntRange(0, 29).Draw(t, "on the way") {
+		switch rapid.IntRange(0, 59).Draw(t, "on the way") {
 		case 0:
 			r.reopen(t)
-		case 1, 2, 3, 4, 5, 6:
+		case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12:
 			r.save(t)
 		}
 	}
@@ -213,7 +213,7 @@ func (r *random) timeline(t *rapid.T) {
 }
 
 func (r *random) reopenAndCompare(t *rapid.T) {
-	if rapid.IntRange(0, 3).Draw(t, "reopen") != 0 {
+	if rapid.IntRange(0, 5).Draw(t, "reopen") != 0 {
 		return // it takes as long as ten of the others
 	}
 	r.reopen(t)

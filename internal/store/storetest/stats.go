@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -197,9 +198,19 @@ func testTimelineLimit(t *testing.T, d *db) {
 	wantLine(full, 2)
 	wantTooMany(message.Filter{}, message.Minute)
 	wantTooMany(message.Filter{Since: since}, message.Minute)
+	// A message in every bucket.
+	var each []message.Message
+	for at := since; at.Before(full.Until); at = at.Add(time.Minute) {
+		each = append(each, newMessage(fmt.Sprint("each ", len(each)), at.Format(time.RFC3339)))
+	}
+	for part := range slices.Chunk(each, 1000) {
+		save(t, d, part...)
+	}
+	wantLine(full, message.MaxBuckets+2)
+	wantTooMany(message.Filter{}, message.Minute)
 	// As far apart as messages can be.
 	save(t, d, newMessage("oldest", "0001-01-01T00:00:00Z"), newMessage("youngest", "9999-12-31T23:59:59.999999999Z"))
 	wantTooMany(message.Filter{}, message.Day)
 	wantTooMany(message.Filter{}, message.Minute)
-	wantLine(full, 2)
+	wantLine(full, message.MaxBuckets+2)
 }
