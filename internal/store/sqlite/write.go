@@ -18,9 +18,10 @@ import (
 // connection, between commits.
 const (
 	// checkpointFrames is the length of the log, in pages, at which it is
-	// copied: long enough that a page which changes often is copied once for
-	// many commits, short enough that a start after a crash reads it quickly.
-	checkpointFrames = 4000
+	// copied (64 MiB with pages of 4 KiB): long enough that a page which changes
+	// often is copied once for many commits, short enough that a start after a
+	// crash reads it quickly.
+	checkpointFrames = 16_000
 	// checkpointEvery is after how many commits the log's length is looked at.
 	checkpointEvery = 16
 )
