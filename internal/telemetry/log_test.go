@@ -255,6 +255,24 @@ func TestLineWriterWritesAtOnce(t *testing.T) {
 	})
 }
 
+// A reader of the log that stands still does not keep the process from ending.
+func TestLineWriterCloseGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{gate: make(chan struct{})}
+		l := telemetry.NewLineWriter(s)
+		write(t, l, "first\n")
+		synctest.Wait()
+		begin := time.Now()
+		if err := l.Close(); err == nil {
+			t.Error("Close succeeded although nothing could be written")
+		}
+		if took := time.Since(begin); took < time.Second || took > 10*time.Second {
+			t.Errorf("Close took %v", took)
+		}
+		close(s.gate)
+	})
+}
+
 func TestLineWriterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &sink{gate: make(chan struct{})}

@@ -248,6 +248,11 @@ func TestFileGone(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		"log removed": func(t *testing.T, path string) {
+			if err := os.Remove(path + "-wal"); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"moved away": func(t *testing.T, path string) {
 			if err := os.Rename(path, path+".away"); err != nil {
 				t.Fatal(err)
@@ -301,6 +306,43 @@ func TestFileGone(t *testing.T) {
 				shut()
 			})
 		}
+	}
+}
+
+// TestLogLeftAlone: a log without its database may hold acknowledged messages,
+// which SQLite would throw away with it. They are there again when the file is.
+func TestLogLeftAlone(t *testing.T) {
+	path := newPath(t)
+	s, _ := open(t, path, Options{})
+	save(t, s, "a")
+	killed := copyDatabase(t, path)
+	if size(t, killed+"-wal") == 0 {
+		t.Fatal("the killed store left no log")
+	}
+	if err := os.Rename(killed, killed+".away"); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, killed, "the file is missing, but its log")
+	if err := os.Rename(killed+".away", killed); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = open(t, killed, Options{})
+	wantEqual(t, "IDs", []string{"a"}, listedIDs(t, s))
+}
+
+// TestReadyWhileReadersAreBusy: slow questions keep nobody from storing, so they
+// do not take the service out of a load balancer.
+func TestReadyWhileReadersAreBusy(t *testing.T) {
+	s, _ := open(t, newPath(t), Options{})
+	for range s.readDB.Stats().MaxOpenConnections {
+		tx, err := s.readDB.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback() }()
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("Ready: %v", err)
 	}
 }
 
