@@ -74,7 +74,6 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 		kong.Resolvers(settings(variables, file)),
 		kong.ValueFormatter(formatSetting),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
 		return fail(exitFailed, err)

@@ -22,22 +22,20 @@ type answerError struct {
 func (e *answerError) Error() string { return e.detail }
 
 var (
-	errSignature    = &answerError{http.StatusUnauthorized, "invalid signature", telemetry.ResultInvalidSignature}
-	errToken        = &answerError{http.StatusUnauthorized, "missing or wrong API token", ""}
-	errTooLarge     = &answerError{http.StatusRequestEntityTooLarge, "body too large", telemetry.ResultTooLarge}
-	errEncoding     = &answerError{http.StatusUnsupportedMediaType, "a body with a Content-Encoding is not read: send it as it is signed", telemetry.ResultUnsupported}
-	errBody         = &answerError{http.StatusBadRequest, "the body did not arrive whole", telemetry.ResultBadRequest}
-	errNoSecret     = &answerError{http.StatusServiceUnavailable, "webhook secret not configured", telemetry.ResultNotConfigured}
-	errBusy         = &answerError{http.StatusServiceUnavailable, unavailableDetail, telemetry.ResultUnavailable}
-	errNoRoute      = &answerError{http.StatusNotFound, "Not Found", ""}
-	errNoMessage    = &answerError{http.StatusNotFound, "message not found", ""}
-	errMethod       = &answerError{http.StatusMethodNotAllowed, "Method Not Allowed", ""}
-	errGone         = &answerError{statusClientGone, "the client did not wait for the answer", ""}
-	errUnavailable  = &answerError{http.StatusServiceUnavailable, unavailableDetail, telemetry.ResultUnavailable}
-	errInternal     = &answerError{http.StatusInternalServerError, "internal error", telemetry.ResultError}
-	errPanic        = errors.New("panic")
-	errAborted      = errors.New("panic after the answer had begun")
-	errNotDelivered = errors.New("the answer could not be sent")
+	errSignature   = &answerError{http.StatusUnauthorized, "invalid signature", telemetry.ResultInvalidSignature}
+	errToken       = &answerError{http.StatusUnauthorized, "missing or wrong API token", ""}
+	errTooLarge    = &answerError{http.StatusRequestEntityTooLarge, "body too large", telemetry.ResultTooLarge}
+	errEncoding    = &answerError{http.StatusUnsupportedMediaType, "a body with a Content-Encoding is not read: send it as it is signed", telemetry.ResultUnsupported}
+	errBody        = &answerError{http.StatusBadRequest, "the body did not arrive whole", telemetry.ResultBadRequest}
+	errNoSecret    = &answerError{http.StatusServiceUnavailable, "webhook secret not configured", telemetry.ResultNotConfigured}
+	errNoRoute     = &answerError{http.StatusNotFound, "Not Found", ""}
+	errNoMessage   = &answerError{http.StatusNotFound, "message not found", ""}
+	errMethod      = &answerError{http.StatusMethodNotAllowed, "Method Not Allowed", ""}
+	errGone        = &answerError{statusClientGone, "the client did not wait for the answer", ""}
+	errUnavailable = &answerError{http.StatusServiceUnavailable, unavailableDetail, telemetry.ResultUnavailable}
+	errInternal    = &answerError{http.StatusInternalServerError, "internal error", telemetry.ResultError}
+	errPanic       = errors.New("panic")
+	errAborted     = errors.New("panic after the answer had begun")
 )
 
 // statusClientGone is what nginx made the usual status for a client that went
@@ -82,9 +80,8 @@ func (s *Server) answer(c *call) {
 			h.Set("WWW-Authenticate", `Bearer realm="lyftr"`)
 		}
 	}
-	if err := writeJSON(c, known.status, detailAnswer{detail}); err != nil && known.status < 500 {
-		c.err = errors.Join(c.err, errNotDelivered)
-	}
+	// That it cannot be sent is nobody's to mend: the line has its status.
+	_ = writeJSON(c, known.status, detailAnswer{detail})
 }
 
 // explain finds the status and the detail of an error.

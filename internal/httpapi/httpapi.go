@@ -43,13 +43,15 @@ type Options struct {
 // Server answers requests. Make it with New.
 type Server struct {
 	Options
-	mux      *http.ServeMux
-	tokens   [][sha256.Size]byte
-	errors   *telemetry.Limiter
-	inflight atomic.Int64
-	draining atomic.Bool
-	calls    sync.Pool
-	bodies   sync.Pool
+	mux *http.ServeMux
+	// messageByID is the route of messagePath, which dispatch takes by itself.
+	messageByID methods
+	tokens      [][sha256.Size]byte
+	errors      *telemetry.Limiter
+	inflight    atomic.Int64
+	draining    atomic.Bool
+	calls       sync.Pool
+	bodies      sync.Pool
 }
 
 // route is one line of the list below.
@@ -68,13 +70,16 @@ type route struct {
 var routes = []route{
 	{"POST", "/webhook", "/webhook", (*Server).webhook, false, []int{200, 400, 401, 413, 415, 422, 503}},
 	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 499, 503}},
-	{"GET", "/messages/{message_id...}", "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
+	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
 	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
 }
+
+// messagePath is the only path that matches what is not clean.
+const messagePath = "/messages/{message_id...}"
 
 // unmatched is the label of every request without a route.
 const unmatched = "unmatched"
@@ -104,6 +109,7 @@ func New(o Options) *Server {
 	for _, r := range routes {
 		byPath[r.path] = append(byPath[r.path], r)
 	}
+	s.messageByID = byPath[messagePath]
 	for path, m := range byPath {
 		s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			c := w.(*call)
@@ -146,21 +152,11 @@ func (s *Server) dispatch(c *call) {
 		s.mux.ServeHTTP(c, c.r)
 	case strings.HasPrefix(escaped, "/messages/"):
 		c.r.SetPathValue("message_id", strings.TrimPrefix(c.r.URL.Path, "/messages/"))
-		s.serve(c, messageByID)
+		s.serve(c, s.messageByID)
 	default:
 		c.err = errNoRoute
 	}
 }
-
-// messageByID is the route that a path which is not clean can have.
-var messageByID = func() methods {
-	for _, r := range routes {
-		if r.label == "/messages/{message_id}" {
-			return methods{r}
-		}
-	}
-	panic("httpapi: no route for a message")
-}()
 
 func clean(p string) bool {
 	c := path.Clean(p)

@@ -97,7 +97,7 @@ func (s *Server) readBody(c *call) (body []byte, release func(), err error) {
 	reserve := func(n int) error {
 		held += int64(n)
 		if s.inflight.Add(int64(n)) > s.MaxInflightBytes {
-			return fmt.Errorf("%w: too many bytes in flight", errBusy)
+			return fmt.Errorf("%w: too many bytes in flight", errUnavailable)
 		}
 		return nil
 	}
@@ -110,7 +110,7 @@ func (s *Server) readBody(c *call) (body []byte, release func(), err error) {
 		return nil, nil, errTooLarge
 	}
 	c.Header()["Connection"] = closeConnection
-	if errors.Is(err, errBusy) {
+	if errors.Is(err, errUnavailable) {
 		return nil, nil, err
 	}
 	return nil, nil, fmt.Errorf("%w: %w", errBody, err)

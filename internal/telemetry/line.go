@@ -44,7 +44,8 @@ func (l *RequestLine) Level() slog.Level {
 const maxField = 256
 
 // Append appends the line, its newline included, to b. It is written by hand
-// since it is on the way of every request: slog takes six times as long.
+// since it is on the way of every request: slog takes ten times as long
+// (BenchmarkRequestLine).
 func (l *RequestLine) Append(b []byte) []byte {
 	b = append(b, `{"ts":"`...)
 	b = l.Time.UTC().AppendFormat(b, timeLayout)

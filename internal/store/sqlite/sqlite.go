@@ -65,14 +65,13 @@ type Store struct {
 
 // health is what the last commits say about the database.
 type health struct {
-	mu        sync.Mutex
-	lastOK    time.Time // of the last commit
-	lastErr   error     // of the last commit, nil if it succeeded
-	fatal     error     // after which the connection is not used again
-	failed    chan struct{}
-	loggedAt  time.Time
-	unlogged  int
-	failClose sync.Once
+	mu       sync.Mutex
+	lastOK   time.Time // of the last commit
+	lastErr  error     // of the last commit, nil if it succeeded
+	fatal    error     // after which the connection is not used again
+	failed   chan struct{}
+	loggedAt time.Time
+	unlogged int
 }
 
 // Open opens the database at path, makes it and its folder if they are not
