@@ -15,7 +15,7 @@ type faulty struct {
 	message.Store // the real one
 	save          func(context.Context, []message.Message) ([]message.Outcome, error)
 	list          func(context.Context, message.Query) (message.Page, error)
-	get           func(context.Context, string, string) (message.Stored, error)
+	get           func(context.Context, string, string) (message.Message, error)
 	stats         func(context.Context, message.Filter) (message.Stats, error)
 	timeline      func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error)
 	ready         func(context.Context) error
@@ -35,7 +35,7 @@ func (f *faulty) List(ctx context.Context, q message.Query) (message.Page, error
 	return f.Store.List(ctx, q)
 }
 
-func (f *faulty) Get(ctx context.Context, source, id string) (message.Stored, error) {
+func (f *faulty) Get(ctx context.Context, source, id string) (message.Message, error) {
 	if f.get != nil {
 		return f.get(ctx, source, id)
 	}
@@ -78,7 +78,7 @@ func withStore(fail func() error) func(*config) {
 	return withFault(&faulty{
 		save:  func(context.Context, []message.Message) ([]message.Outcome, error) { return nil, fail() },
 		list:  func(context.Context, message.Query) (message.Page, error) { return message.Page{}, fail() },
-		get:   func(context.Context, string, string) (message.Stored, error) { return message.Stored{}, fail() },
+		get:   func(context.Context, string, string) (message.Message, error) { return message.Message{}, fail() },
 		stats: func(context.Context, message.Filter) (message.Stats, error) { return message.Stats{}, fail() },
 		timeline: func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error) {
 			return nil, fail()

@@ -69,7 +69,7 @@ func (s *Server) getMessage(c *call) error {
 		messageJSON
 		Source     string  `json:"source"`
 		ReceivedAt *string `json:"received_at"`
-	}{toJSON(m.Message), m.Source, nil}
+	}{toJSON(m), m.Source, nil}
 	if !m.ReceivedAt.IsZero() {
 		at := m.ReceivedAt.Format(time.RFC3339Nano)
 		answer.ReceivedAt = &at

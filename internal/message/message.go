@@ -35,6 +35,10 @@ type Message struct {
 	At time.Time
 	// Text is nil when the message has none; an empty text is not nil.
 	Text *string
+	// ReceivedAt is when the message was accepted, in UTC, in milliseconds. In a
+	// call of Store.Save zero means now. Of a stored message it is zero if that
+	// is not known, since an earlier service accepted it.
+	ReceivedAt time.Time
 }
 
 // SameContent reports whether two messages of one identity say the same. TS is
@@ -44,14 +48,6 @@ func (m *Message) SameContent(o *Message) bool {
 		return false
 	}
 	return m.Text == nil || *m.Text == *o.Text
-}
-
-// Stored is a message with what the store knows of it besides.
-type Stored struct {
-	Message
-	// ReceivedAt is when the message was accepted, in UTC; zero if that is not
-	// known of a message that an earlier service accepted.
-	ReceivedAt time.Time
 }
 
 // Outcome says what became of one message given to Store.Save.

@@ -22,7 +22,7 @@ type Store interface {
 
 	// Get returns one message by its ID, or ErrNotFound. With an empty source
 	// it returns the first by source, in byte order, of those that share the ID.
-	Get(ctx context.Context, source, id string) (Stored, error)
+	Get(ctx context.Context, source, id string) (Message, error)
 
 	// Stats sums up the messages that match the filter.
 	Stats(ctx context.Context, f Filter) (Stats, error)

@@ -91,11 +91,18 @@ type Queue struct {
 	committer Committer
 	opts      Options
 	calls     chan *Call
+	steps     chan step
 	exited    chan struct{}
 	waiting   atomic.Int64
 
 	mu     sync.RWMutex // held for writing to close calls
 	closed bool
+}
+
+// step is work of another kind for the writer goroutine.
+type step struct {
+	run  func()
+	done chan struct{}
 }
 
 // New starts the writer. Close ends it.
@@ -105,6 +112,7 @@ func New(c Committer, o Options) *Queue {
 		committer: c,
 		opts:      o,
 		calls:     make(chan *Call, o.MaxWaiting),
+		steps:     make(chan step),
 		exited:    make(chan struct{}),
 	}
 	go q.write()
@@ -147,6 +155,22 @@ func (q *Queue) enqueue(c *Call) error {
 	}
 }
 
+// Do has the writer goroutine run f between two commits, and returns when it
+// has. Saves wait meanwhile, so f should take a few milliseconds at most. It
+// returns ErrClosed, or the context's error, if f was not and will not be run.
+func (q *Queue) Do(ctx context.Context, f func()) error {
+	s := step{run: f, done: make(chan struct{})}
+	select {
+	case q.steps <- s:
+		<-s.done // the writer has it: it is run whatever happens
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-q.exited:
+		return ErrClosed
+	}
+}
+
 // Depth is the number of calls that wait for the writer.
 func (q *Queue) Depth() int { return int(max(0, q.waiting.Load())) }
 
@@ -182,6 +206,10 @@ func (q *Queue) write() {
 				q.commit(batch)
 				clear(batch)
 			}
+			idle.Reset(q.opts.Idle)
+		case s := <-q.steps:
+			s.run()
+			close(s.done)
 			idle.Reset(q.opts.Idle)
 		case <-idle.C:
 			q.committer.Idle(context.Background())

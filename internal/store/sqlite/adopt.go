@@ -75,7 +75,7 @@ const legacyTable = "fastapi_messages"
 // migrate makes the tables of schema version 1, and moves the messages of the
 // FastAPI service's table into them if that is there.
 func (a *adoption) migrate(ctx context.Context, tx *sql.Tx) error {
-	schema, err := schemaFiles.ReadFile("schema/00001_messages.sql")
+	schema, err := schemaFiles.ReadFile("schema/" + firstSchema)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (a *adoption) moveRow(ctx context.Context, insert, report *sql.Stmt, r lega
 		if r.text.Valid {
 			text = r.text.String
 		}
-		result, err := insert.ExecContext(ctx, r.id.String, r.from.String, r.to.String, r.ts.String, text,
+		result, err := insert.ExecContext(ctx, nil, r.id.String, r.from.String, r.to.String, r.ts.String, text,
 			r.created.String, message.SourceNative, at.Unix(), at.Nanosecond())
 		if err != nil {
 			return err

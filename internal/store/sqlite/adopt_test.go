@@ -278,7 +278,7 @@ func testAdopted(t *testing.T, path string, before, want [][]string) {
 		wantEqual(t, "when "+id+" was received", received, got.ReceivedAt.Truncate(time.Second))
 
 		// The sender that repeats itself is answered as ever.
-		m := got.Message
+		m := got
 		if m.Text != nil {
 			text := row[4].(string)
 			m.Text = &text
@@ -482,7 +482,7 @@ func TestAdoptFaultyRows(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		wantEqual(t, "message "+id, want, got.Message)
+		wantEqual(t, "message "+id, want, got)
 	}
 	for _, v := range slices.Concat(goodRows, oddRows) {
 		wantRow(v, or(v[3], ""))

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -14,6 +15,8 @@ import (
 
 //go:embed schema/*.sql
 var schemaFiles embed.FS
+
+const firstSchema = "00001_messages.sql"
 
 // migrate brings the schema up to date, each version in one transaction. The
 // first version is Go, since it adopts the messages of a FastAPI service's file
@@ -27,7 +30,13 @@ func (s *Store) migrate(ctx context.Context, found contents) (err error) {
 		}
 	}
 	first := goose.NewGoMigration(1, &goose.GoFunc{RunTx: a.migrate}, nil)
-	provider, err := goose.NewProvider(goose.DialectSQLite3, s.writeDB, nil,
+	// The first version's file is without goose's annotations: Go runs it.
+	later, err := fs.Sub(schemaFiles, "schema")
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, s.writeDB, later,
+		goose.WithExcludeNames([]string{firstSchema}),
 		goose.WithGoMigrations(first), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)

@@ -282,7 +282,7 @@ func TestDamagedFile(t *testing.T) {
 		"cut within a page":        func(b []byte) []byte { return b[:len(b)-100] },
 		"last page zeroed":         func(b []byte) []byte { clear(b[len(b)-pageSize:]); return b },
 		"page of another database": func(b []byte) []byte { copy(b[5*pageSize:6*pageSize], b[7*pageSize:]); return b },
-		"cell pointer bent":        func(b []byte) []byte { b[9*pageSize+8] ^= 0xff; return b },
+		"cell pointer bent":        func(b []byte) []byte { b[pages/2*pageSize+8] ^= 0xff; return b },
 	}
 	for name, f := range damage {
 		t.Run(name, func(t *testing.T) { try(t, f(bytes.Clone(whole))) })

@@ -12,6 +12,21 @@ import (
 	"lyftr/internal/message"
 )
 
+// countMessages returns the highest id that was ever given out, and how many
+// ids up to it have no message.
+func countMessages(ctx context.Context, q interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) (last, removed int64, err error) {
+	// Served by the primary keys.
+	err = q.QueryRowContext(ctx, `SELECT
+		max((SELECT coalesce(max(id), 0) FROM messages), (SELECT value FROM counters WHERE name = 'last_id')),
+		(SELECT value FROM counters WHERE name = 'removed')`).Scan(&last, &removed)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count messages: %w", err)
+	}
+	return last, removed, nil
+}
+
 // condition is a WHERE clause and its arguments.
 type condition struct {
 	terms []string
@@ -82,6 +97,21 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 	return fmt.Errorf("%s: %w: %w", what, message.ErrUnavailable, err)
 }
 
+// messageColumns are what scanMessage reads.
+const messageColumns = "source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos"
+
+func scanMessage(row interface{ Scan(to ...any) error }, more ...any) (m message.Message, err error) {
+	var created string
+	var unix, nanos int64
+	to := append([]any{&m.Source, &m.ID, &m.From, &m.To, &m.TS, &m.Text, &created, &unix, &nanos}, more...)
+	if err := row.Scan(to...); err != nil {
+		return message.Message{}, err
+	}
+	m.At = time.Unix(unix, nanos).UTC()
+	m.ReceivedAt, _ = parseLenient(created) // an adopted row may hold anything
+	return m, nil
+}
+
 // List implements message.Store.
 func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, err error) {
 	if q.Order != message.Descending {
@@ -106,7 +136,7 @@ func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, e
 	}
 	// Served by messages_by_time, or by messages_by_sender with the rows of one
 	// instant sorted.
-	list := "SELECT source, message_id, from_msisdn, to_msisdn, ts, text, ts_unix, ts_nanos FROM messages" +
+	list := "SELECT " + messageColumns + " FROM messages" +
 		c.where() + strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) +
 		" LIMIT ? OFFSET ?"
 	// One more than asked for tells whether there is a next page.
@@ -126,12 +156,10 @@ func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, e
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var m message.Message
-			var unix, nanos int64
-			if err := rows.Scan(&m.Source, &m.ID, &m.From, &m.To, &m.TS, &m.Text, &unix, &nanos); err != nil {
+			m, err := scanMessage(rows)
+			if err != nil {
 				return err
 			}
-			m.At = time.Unix(unix, nanos).UTC()
 			page.Messages = append(page.Messages, m)
 		}
 		return rows.Err()
@@ -149,10 +177,9 @@ func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, e
 }
 
 // Get implements message.Store.
-func (s *Store) Get(ctx context.Context, source, id string) (m message.Stored, err error) {
+func (s *Store) Get(ctx context.Context, source, id string) (m message.Message, err error) {
 	// Served by messages_identity.
-	query := `SELECT source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos
-		FROM messages WHERE message_id = ?`
+	query := "SELECT " + messageColumns + " FROM messages WHERE message_id = ?"
 	args := []any{id}
 	if source != "" {
 		query += " AND source = ?"
@@ -160,22 +187,15 @@ func (s *Store) Get(ctx context.Context, source, id string) (m message.Stored, e
 	}
 	query += " ORDER BY source LIMIT 1"
 	err = s.read(ctx, "get message", func(ctx context.Context, tx *sql.Tx) error {
-		var created string
-		var unix, nanos int64
-		err := tx.QueryRowContext(ctx, query, args...).
-			Scan(&m.Source, &m.ID, &m.From, &m.To, &m.TS, &m.Text, &created, &unix, &nanos)
+		var err error
+		m, err = scanMessage(tx.QueryRowContext(ctx, query, args...))
 		if errors.Is(err, sql.ErrNoRows) {
 			return message.ErrNotFound
 		}
-		if err != nil {
-			return err
-		}
-		m.At = time.Unix(unix, nanos).UTC()
-		m.ReceivedAt, _ = parseLenient(created) // an adopted row may hold anything
-		return nil
+		return err
 	})
 	if err != nil {
-		return message.Stored{}, err
+		return message.Message{}, err
 	}
 	return m, nil
 }

@@ -58,7 +58,8 @@ type Store struct {
 	writer    *writer
 	cursorKey []byte
 
-	messages atomic.Int64
+	messages atomic.Int64 // stored
+	lastID   atomic.Int64 // highest id of a committed message, ever
 
 	health health
 }
@@ -236,11 +237,12 @@ func (s *Store) openReaders(ctx context.Context) error {
 	if err := s.readDB.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'cursor_key'").Scan(&s.cursorKey); err != nil {
 		return fmt.Errorf("read cursor key: %w", err)
 	}
-	var count int64
-	if err := s.readDB.QueryRowContext(ctx, "SELECT count(*) FROM messages").Scan(&count); err != nil {
-		return fmt.Errorf("count messages: %w", err)
+	last, removed, err := countMessages(ctx, s.readDB)
+	if err != nil {
+		return err
 	}
-	s.messages.Store(count)
+	s.lastID.Store(last)
+	s.messages.Store(last - removed)
 	return nil
 }
 

@@ -40,7 +40,8 @@ type writer struct {
 	logLength, checkpoint    statement
 
 	args    []driver.NamedValue
-	commits int // since the log's length was looked at
+	lastID  int64 // highest id given out, of the transaction in progress too
+	commits int   // since the log's length was looked at
 	pending bool
 }
 
@@ -54,8 +55,8 @@ type statement struct {
 const (
 	// The index messages_identity finds the conflict.
 	insertSQL = `INSERT INTO messages
-		(message_id, from_msisdn, to_msisdn, ts, text, created_at, source, ts_unix, ts_nanos)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		(id, message_id, from_msisdn, to_msisdn, ts, text, created_at, source, ts_unix, ts_nanos)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (message_id, source) DO NOTHING`
 	// Served by messages_identity.
 	findSQL = `SELECT from_msisdn, to_msisdn, ts, text FROM messages WHERE message_id = ? AND source = ?`
@@ -66,7 +67,7 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 9)}
+	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 10), lastID: s.lastID.Load()}
 	for i := range w.args {
 		w.args[i].Ordinal = i + 1
 	}
@@ -158,11 +159,7 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 		return nil // all were duplicates, which proves nothing of the disk
 	}
 	w.store.commitSucceeded(created)
-	w.pending = true
-	if w.commits++; w.commits >= checkpointEvery {
-		w.commits = 0
-		w.tidy(ctx, checkpointFrames)
-	}
+	w.committed(ctx)
 	return nil
 }
 
@@ -173,8 +170,10 @@ func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool)
 	if err := run(ctx, w.begin); err != nil {
 		return 0, false, fmt.Errorf("begin: %w", err)
 	}
+	before := w.lastID
 	defer func() {
 		if err != nil {
+			w.lastID = before
 			// SQLite has rolled back by itself after some errors; then this
 			// fails, and the first error is the one that counts.
 			_ = run(ctx, w.rollback)
@@ -208,6 +207,7 @@ func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string
 			return 0, fmt.Errorf("savepoint: %w", err)
 		}
 	}
+	before := w.lastID
 	for i := range c.Messages {
 		o, err := w.insertOne(ctx, &c.Messages[i], now)
 		switch {
@@ -220,7 +220,7 @@ func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string
 			if err := errors.Join(run(ctx, w.undo), run(ctx, w.release)); err != nil {
 				return 0, fmt.Errorf("roll back to savepoint: %w", err)
 			}
-			c.Outcomes, c.Err = nil, err
+			c.Outcomes, c.Err, w.lastID = nil, err, before
 			return 0, nil
 		}
 		c.Outcomes = append(c.Outcomes, o)
@@ -242,13 +242,17 @@ const createdAtLayout = "2006-01-02T15:04:05.000Z"
 // insertOne stores a message or finds that it is there. What the database says
 // was changed decides, never the class of an error.
 func (w *writer) insertOne(ctx context.Context, m *message.Message, now string) (message.Outcome, error) {
-	a := w.args
-	a[0].Value, a[1].Value, a[2].Value, a[3].Value = m.ID, m.From, m.To, m.TS
-	a[4].Value = nil
-	if m.Text != nil {
-		a[4].Value = *m.Text
+	if !m.ReceivedAt.IsZero() {
+		now = m.ReceivedAt.UTC().Format(createdAtLayout)
 	}
-	a[5].Value, a[6].Value, a[7].Value, a[8].Value = now, m.Source, m.At.Unix(), int64(m.At.Nanosecond())
+	a := w.args
+	a[0].Value = w.lastID + 1
+	a[1].Value, a[2].Value, a[3].Value, a[4].Value = m.ID, m.From, m.To, m.TS
+	a[5].Value = nil
+	if m.Text != nil {
+		a[5].Value = *m.Text
+	}
+	a[6].Value, a[7].Value, a[8].Value, a[9].Value = now, m.Source, m.At.Unix(), int64(m.At.Nanosecond())
 	result, err := w.insert.ExecContext(ctx, a)
 	if err != nil {
 		return message.Outcome{}, fmt.Errorf("insert: %w", err)
@@ -258,6 +262,7 @@ func (w *writer) insertOne(ctx context.Context, m *message.Message, now string) 
 		return message.Outcome{}, fmt.Errorf("insert: %w", err)
 	}
 	if changed == 1 {
+		w.lastID++
 		return message.Outcome{}, nil
 	}
 	stored, err := w.findOne(ctx, m)
@@ -298,6 +303,65 @@ func (w *writer) queryOne(ctx context.Context, st statement, args []driver.Named
 		return err
 	}
 	return nil
+}
+
+// errStep marks the failure of a step's own work, which says nothing of the
+// database.
+type errStep struct{ err error }
+
+func (e errStep) Error() string { return e.err.Error() }
+func (e errStep) Unwrap() error { return e.err }
+
+// step has the writer run f in a transaction of its own between two commits.
+// Saves wait meanwhile: a step takes a few milliseconds at most. If f returns
+// an error the transaction is rolled back.
+func (s *Store) step(ctx context.Context, f func(ctx context.Context, c *sql.Conn) error) error {
+	var err error
+	if notRun := s.queue.Do(ctx, func() { err = s.writer.step(f) }); notRun != nil {
+		return notRun
+	}
+	return err
+}
+
+func (w *writer) step(f func(ctx context.Context, c *sql.Conn) error) error {
+	ctx := context.Background() // what has begun is not broken off
+	if err := w.store.fatalError(); err != nil {
+		return err
+	}
+	err := run(ctx, w.begin)
+	if err == nil {
+		if err = f(ctx, w.conn); err == nil {
+			if err = run(ctx, w.commit); err != nil {
+				err = fmt.Errorf("commit: %w", err)
+			}
+		}
+		if err != nil {
+			_ = run(ctx, w.rollback) // as in try
+		}
+	}
+	var own errStep
+	if errors.As(err, &own) {
+		return own.err
+	}
+	if err == nil {
+		if gone := w.store.checkFiles(); gone != nil {
+			err = fatalFault{gone}
+		}
+	}
+	if err != nil {
+		return w.store.commitFailed(err)
+	}
+	w.committed(ctx)
+	return nil
+}
+
+// committed looks after the log, now and then.
+func (w *writer) committed(ctx context.Context) {
+	w.pending = true
+	if w.commits++; w.commits >= checkpointEvery {
+		w.commits = 0
+		w.tidy(ctx, checkpointFrames)
+	}
 }
 
 // Idle implements groupcommit.Committer.
@@ -343,6 +407,7 @@ func (s *Store) fatalError() error {
 // anybody is told of it.
 func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
+	s.lastID.Add(int64(created))
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if s.health.lastErr != nil {

@@ -30,7 +30,7 @@ func testGetSources(t *testing.T, d *db) {
 		if err != nil {
 			t.Fatalf("Get(%q, %q): %v", source, id, err)
 		}
-		wantEqual(t, "Get", want, got.Message)
+		wantEqual(t, "Get", want, got)
 	}
 	get(message.SourceNative, "a", native)
 	get("twilio", "a", twilio)
@@ -79,7 +79,7 @@ func testGetAnyCharacters(t *testing.T, d *db) {
 		if err != nil {
 			t.Errorf("Get(%q): %v", m.ID, err)
 		}
-		wantEqual(t, "Get", m, got.Message)
+		wantEqual(t, "Get", m, got)
 	}
 	wantEqual(t, "pages of one, joined", everything(t, d), all(t, d, message.Query{Limit: 1}))
 }

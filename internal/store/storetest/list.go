@@ -304,7 +304,7 @@ func testContent(t *testing.T, d *db) {
 		if err != nil {
 			t.Errorf("Get(%q): %v", m.ID, err)
 		}
-		wantEqual(t, m.ID+" from Get", m, got.Message)
+		wantEqual(t, m.ID+" from Get", m, got)
 		if got.At.Location() != time.UTC {
 			t.Errorf("%s: At is in %v, want UTC", m.ID, got.At.Location())
 		}

@@ -189,7 +189,7 @@ func (r *random) get(t *rapid.T) {
 	case err != nil:
 		t.Fatalf("Get(%q, %q): %v", source, id, err)
 	default:
-		wantEqual(t, "Get", *want, got.Message)
+		wantEqual(t, "Get", *want, got)
 	}
 }
 
