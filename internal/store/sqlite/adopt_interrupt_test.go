@@ -45,9 +45,11 @@ func whatIsThere(t *testing.T, path string, n int) (adopted bool) {
 				AND ts = strftime('%Y-%m-%dT%H:%M:%SZ', 1736935200 + text % 5000, 'unixepoch') AND length(text) = length(text + 0) + 255
 				AND created_at = '2025-01-15T10:00:00Z') FROM messages`))
 		columns := columnsOf(t, db)
-		tables := one(t, db, "SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'goose_db_version' ORDER BY name)")
+		tables := one(t, db, `SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'goose_db_version'
+			AND name NOT IN ('counters', 'segments', 'segment_parts', 'phones', 'holes', 'removed') -- of the next version, which may have been reached or not
+			ORDER BY name)`)
 		if adopted = strings.Contains(columns, "ts_unix"); adopted {
-			wantEqual(t, "tables of the new", `"adoption_report counters holes messages meta phones removed segment_parts segments"`, tables)
+			wantEqual(t, "tables of the new", `"adoption_report messages meta"`, tables)
 			wantEqual(t, "rows with their instant", fmt.Sprint(n), one(t, db,
 				"SELECT count(*) FROM messages WHERE ts_unix = 1736935200 + text % 5000 AND ts_nanos = 0 AND source = 'native'"))
 		} else {
