@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +37,7 @@ func (c *backupCommand) Run(e *environment) error {
 	}
 	meter.clear()
 	switch {
-	case errors.Is(err, context.Canceled):
+	case err != nil && e.ctx.Err() != nil:
 		return errors.New("backup: interrupted")
 	case err != nil:
 		return err

@@ -49,7 +49,7 @@ func BenchmarkBackup(b *testing.B) {
 			return err
 		}},
 		{"VACUUM INTO", func(ctx context.Context, destination string) error {
-			db := openDB(readerDSN(path), nil)
+			db := openDB(fileDSN(path, append(guards(), "mode=ro")), nil)
 			defer db.Close()
 			if _, err := db.ExecContext(ctx, "VACUUM INTO ?", destination); err != nil {
 				return err
