@@ -247,13 +247,14 @@ func TestStartBesideReader(t *testing.T) {
 	}
 	p.kill()
 
-	broken := exec.Command("strace", "-f", "-o", filepath.Join(t.TempDir(), "trace"), "-P", database+"-wal",
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	broken := exec.CommandContext(ctx, "strace", "-f", "-o", filepath.Join(t.TempDir(), "trace"), "-P", database+"-wal",
 		"-e", "trace=fsync", "-e", "inject=fsync:error=EIO", binary, "serve")
 	broken.Env = []string{"WEBHOOK_SECRET=" + secret, "DATABASE_URL=sqlite:///" + database, "HOST=127.0.0.1", "PORT=0", "PATH=" + os.Getenv("PATH")}
-	broken.WaitDelay = time.Second
-	timer := time.AfterFunc(20*time.Second, func() { _ = broken.Process.Signal(syscall.SIGTERM) })
+	broken.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	broken.Cancel = func() error { return syscall.Kill(-broken.Process.Pid, syscall.SIGKILL) } // lyftr too
 	out, err := broken.CombinedOutput()
-	timer.Stop()
 	if err == nil || !strings.Contains(string(out), "sync the log") || strings.Contains(string(out), "listening") {
 		t.Errorf("a start whose sync of the log fails: %v\n%s", err, out)
 	}
