@@ -46,6 +46,9 @@ const mergedBySize = segment.Fan
 // stepBytes is how many bytes of parts go into one step of the writer.
 const stepBytes = 256 << 10
 
+// stepTime is how long a step of many small writes goes on.
+const stepTime = 3 * time.Millisecond
+
 // mostNumbers bounds the senders whose numbers are kept in memory.
 const mostNumbers = 200_000
 
@@ -262,15 +265,10 @@ func (x *indexer) number(tx *sql.Tx, names []string) error {
 		}
 		x.numbers[name] = number
 	}
-	const atOnce = 500 // some milliseconds
-	for some := range slices.Chunk(fresh, atOnce) {
-		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
-			for _, name := range some {
-				if _, err := c.ExecContext(ctx, "INSERT INTO phones (id, msisdn) VALUES (?, ?)", x.numbers[name], name); err != nil {
-					return err
-				}
-			}
-			return nil
+	for len(fresh) > 0 {
+		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) (err error) {
+			fresh, err = x.insertNumbers(ctx, c, fresh)
+			return err
 		})
 		if err != nil {
 			clear(x.numbers) // what is not in the table has no number
@@ -278,6 +276,22 @@ func (x *indexer) number(tx *sql.Tx, names []string) error {
 		}
 	}
 	return nil
+}
+
+// insertNumbers writes the numbers of names until stepTime is over, and returns
+// the names that are left.
+func (x *indexer) insertNumbers(ctx context.Context, c *sql.Conn, names []string) ([]string, error) {
+	insert, err := c.PrepareContext(ctx, "INSERT INTO phones (id, msisdn) VALUES (?, ?)")
+	if err != nil {
+		return nil, err
+	}
+	defer insert.Close()
+	for begin := time.Now(); len(names) > 0 && time.Since(begin) < stepTime; names = names[1:] {
+		if _, err := insert.ExecContext(ctx, x.numbers[names[0]], names[0]); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }
 
 // parts collects the parts of a segment and writes them.
@@ -322,10 +336,10 @@ func (p *parts) finish(header []byte, old []located, also func(context.Context, 
 	if err != nil {
 		return err
 	}
-	if err := p.x.store.step(p.x.ctx, p.write); err != nil {
-		return err
-	}
 	err = p.x.store.step(p.x.ctx, func(ctx context.Context, c *sql.Conn) error {
+		if err := p.write(ctx, c); err != nil {
+			return err
+		}
 		for _, o := range old {
 			if _, err := c.ExecContext(ctx, "DELETE FROM segments WHERE id = ?", o.id); err != nil {
 				return err
@@ -344,24 +358,32 @@ func (p *parts) finish(header []byte, old []located, also func(context.Context, 
 	return err
 }
 
-// clear deletes the parts of a segment that nothing names, a few at a time.
-func (x *indexer) clear(id int64) error {
-	const atOnce = 16
-	for {
-		deleted := int64(0)
+// clear deletes the parts of segments that nothing names, a few at a time.
+func (x *indexer) clear(ids ...int64) error {
+	const atOnce = 32
+	for len(ids) > 0 {
 		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
-			result, err := c.ExecContext(ctx, "DELETE FROM segment_parts WHERE id IN (SELECT id FROM segment_parts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)",
-				partID(id, 0), partID(id+1, 0), atOnce)
-			if err != nil {
-				return err
+			for begin := time.Now(); len(ids) > 0 && time.Since(begin) < stepTime; {
+				result, err := c.ExecContext(ctx, "DELETE FROM segment_parts WHERE id IN (SELECT id FROM segment_parts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)",
+					partID(ids[0], 0), partID(ids[0]+1, 0), atOnce)
+				if err != nil {
+					return err
+				}
+				deleted, err := result.RowsAffected()
+				if err != nil {
+					return err
+				}
+				if deleted < atOnce {
+					ids = ids[1:]
+				}
 			}
-			deleted, err = result.RowsAffected()
-			return err
+			return nil
 		})
-		if err != nil || deleted < atOnce {
+		if err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // clearLeftovers deletes the parts of segments that a process which ended did

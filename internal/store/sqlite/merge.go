@@ -109,13 +109,12 @@ func (x *indexer) mergeGroup(group []located) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range group {
-		if err := x.clear(l.id); err != nil {
-			return err
-		}
+	ids := make([]int64, len(group))
+	for i, l := range group {
+		ids[i] = l.id
 	}
 	poke(x.built)
-	return nil
+	return x.clear(ids...)
 }
 
 func (x *indexer) fetch(id int64) segment.Fetch {
