@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"cmp"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -20,7 +19,6 @@ type Doc struct {
 func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err error) {
 	w := newWriter(first, chunks, emit)
 	lists := map[string]*list{}
-	senders := map[uint32]int{}
 	var touched []*list
 	buffer := make([]byte, 0, 64)
 	for chunk := range chunks {
@@ -48,7 +46,8 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 			add(append(buffer[:0], numbered(termFrom, own[i].From)...))
 			add(append(buffer[:0], numbered(termRecipient, own[i].To)...))
 			eachTerm(own[i].Text, buffer, add)
-			senders[own[i].From]++
+			w.senders.add(int64(own[i].From), 1)
+			w.hours.add(hourOf(own[i].Time), 1)
 		}
 		for _, l := range touched {
 			l.postings = appendContainer(l.postings, chunk-l.chunk, l.positions)
@@ -63,7 +62,7 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 			return nil, err
 		}
 	}
-	return w.close(senders)
+	return w.close()
 }
 
 // list is a posting list that is being made.
@@ -78,6 +77,8 @@ type writer struct {
 	s    *Segment
 	emit Emit
 
+	senders, hours counts
+
 	dictionary []byte // the part at hand: terms, a 0 before and behind each
 	lengths    []byte // of the posting lists of the part at hand
 	count      int    // of them
@@ -85,7 +86,7 @@ type writer struct {
 }
 
 func newWriter(first int64, chunks int, emit Emit) *writer {
-	return &writer{s: &Segment{First: first, Chunks: make([]Chunk, chunks)}, emit: emit}
+	return &writer{s: &Segment{First: first, Chunks: make([]Chunk, chunks)}, emit: emit, senders: counts{}, hours: counts{}}
 }
 
 // term adds a term, which comes behind all that were added before.
@@ -156,19 +157,17 @@ func (w *writer) columns(chunk int, docs []Doc) error {
 }
 
 // close writes what is left, and returns the header.
-func (w *writer) close(senders map[uint32]int) (header []byte, err error) {
+func (w *writer) close() (header []byte, err error) {
 	if err := w.flushDictionary(); err != nil {
 		return nil, err
 	}
 	if err := w.flushPostings(); err != nil {
 		return nil, err
 	}
-	counts := make([]SenderCount, 0, len(senders))
-	for sender, n := range senders {
-		counts = append(counts, SenderCount{sender, n})
+	if err := w.emit(partSenders, w.senders.encode()); err != nil {
+		return nil, err
 	}
-	slices.SortFunc(counts, func(a, b SenderCount) int { return cmp.Compare(a.Sender, b.Sender) })
-	if err := w.emit(partCounts, encodeCounts(counts)); err != nil {
+	if err := w.emit(partHours, w.hours.encode()); err != nil {
 		return nil, err
 	}
 	return w.s.encode(), nil

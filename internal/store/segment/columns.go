@@ -2,6 +2,7 @@ package segment
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 )
 
@@ -137,29 +138,70 @@ type SenderCount struct {
 	Count  int
 }
 
-func encodeCounts(counts []SenderCount) []byte {
-	b := binary.AppendUvarint(nil, uint64(len(counts)))
-	last := uint32(0)
-	for _, c := range counts {
-		b = binary.AppendUvarint(b, uint64(c.Sender-last))
-		b = binary.AppendUvarint(b, uint64(c.Count))
-		last = c.Sender
+// Senders calls yield for every sender, by rising number, with the number of
+// messages when the segment was made.
+func (s *Segment) Senders(fetch Fetch, yield func(SenderCount)) error {
+	return eachCount(fetch, partSenders, func(sender int64, n int) { yield(SenderCount{uint32(sender), n}) })
+}
+
+// SecondsPerHour is the width of the buckets of Hours.
+const SecondsPerHour = 3600
+
+// HourCount is how many messages of a segment were sent within an hour.
+type HourCount struct {
+	Start int64 // Unix seconds, a multiple of SecondsPerHour
+	Count int
+}
+
+// Hours calls yield for every hour that has messages, in order, with their
+// number when the segment was made.
+func (s *Segment) Hours(fetch Fetch, yield func(HourCount)) error {
+	return eachCount(fetch, partHours, func(hour int64, n int) { yield(HourCount{hour * SecondsPerHour, n}) })
+}
+
+// hourOf is the hour of a time, also before 1970.
+func hourOf(unix int64) int64 {
+	h := unix / SecondsPerHour
+	if unix%SecondsPerHour < 0 {
+		h--
+	}
+	return h
+}
+
+// counts are numbers of messages by something.
+type counts map[int64]int
+
+func (c counts) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(len(c)))
+	last := int64(0)
+	for _, key := range slices.Sorted(maps.Keys(c)) {
+		b = binary.AppendVarint(b, key-last)
+		b = binary.AppendUvarint(b, uint64(c[key]))
+		last = key
 	}
 	return b
 }
 
-// Senders calls yield for every sender, by rising number, with the number of
-// messages when the segment was made.
-func (s *Segment) Senders(fetch Fetch, yield func(SenderCount)) error {
-	data, err := fetch(partCounts)
+func (c counts) add(key int64, n int) {
+	if c[key] += n; c[key] == 0 {
+		delete(c, key)
+	}
+}
+
+func eachCount(fetch Fetch, part int, yield func(key int64, n int)) error {
+	data, err := fetch(part)
 	if err != nil {
 		return err
 	}
 	d := decoder{b: data}
-	sender := uint32(0)
+	key := int64(0)
 	for range d.length(MaxChunks * ChunkSize) {
-		sender += uint32(d.uvarint())
-		yield(SenderCount{sender, int(d.uvarint())})
+		key += d.varint()
+		n := int(d.uvarint())
+		if d.failed {
+			break
+		}
+		yield(key, n)
 	}
 	if d.failed {
 		return errDamaged

@@ -20,23 +20,25 @@ type Input struct {
 func Merge(inputs []Input, emit Emit) (header []byte, err error) {
 	first := inputs[0].Segment.First
 	w := newWriter(first, int(inputs[len(inputs)-1].Segment.End()-first), emit)
-	counts := map[uint32]int{}
 	for i := range inputs {
-		if err := w.mergeColumns(&inputs[i], counts); err != nil {
+		if err := w.mergeColumns(&inputs[i]); err != nil {
 			return nil, err
 		}
 	}
 	if err := w.mergeTerms(inputs); err != nil {
 		return nil, err
 	}
-	return w.close(counts)
+	return w.close()
 }
 
-// mergeColumns copies the columns of an input, and adds up its senders.
-func (w *writer) mergeColumns(in *Input, counts map[uint32]int) error {
+// mergeColumns copies the columns of an input, and adds up its senders and
+// hours.
+func (w *writer) mergeColumns(in *Input) error {
 	s := in.Segment
-	err := s.Senders(in.Fetch, func(c SenderCount) { counts[c.Sender] += c.Count })
-	if err != nil {
+	if err := eachCount(in.Fetch, partSenders, w.senders.add); err != nil {
+		return err
+	}
+	if err := eachCount(in.Fetch, partHours, w.hours.add); err != nil {
 		return err
 	}
 	for i := range s.Chunks {
@@ -62,9 +64,8 @@ func (w *writer) mergeColumns(in *Input, counts map[uint32]int) error {
 		}
 		for p := range holes.All {
 			if c.Present.Has(p) {
-				if counts[c.Sender(p)]--; counts[c.Sender(p)] == 0 {
-					delete(counts, c.Sender(p))
-				}
+				w.senders.add(int64(c.Sender(p)), -1)
+				w.hours.add(hourOf(c.Time(p)), -1)
 			}
 		}
 		left := c.Present

@@ -44,7 +44,8 @@ const (
 	partDictionary = 0 << 22
 	partPostings   = 1 << 22
 	partColumns    = 2 << 22
-	partCounts     = 3 << 22
+	partSenders    = 3 << 22
+	partHours      = partSenders + 1
 )
 
 // partTarget is the size, in bytes, from which on a part is complete. Parts are

@@ -292,17 +292,87 @@ func (c *choice) total() int64 {
 func (c *choice) columns(e *chosen) (columns segment.Columns, bits segment.Bits, err error) {
 	located := c.sn.segments[e.segment]
 	columns, err = located.Columns(c.sn.fetch(c.ctx, located.id), int(e.chunk-located.First))
-	if err != nil {
-		return columns, bits, err
-	}
+	return columns, c.bitsOf(e, &columns), err
+}
+
+func (c *choice) bitsOf(e *chosen, columns *segment.Columns) segment.Bits {
 	if e.bits != nil {
-		return columns, *e.bits, nil
+		return *e.bits
 	}
-	bits = columns.Present
+	bits := columns.Present
 	if holes := c.sn.holes[e.chunk]; holes != nil {
 		bits.AndNot(holes)
 	}
-	return columns, bits, nil
+	return bits
+}
+
+// widestGap is how many chunks are read although nobody wants them, since going
+// on costs less than beginning anew.
+const widestGap = 4
+
+// eachColumns reads the columns of chunks of one segment in order, and calls f
+// with each and with which of its messages are chosen. Served by the primary key.
+func (c *choice) eachColumns(list []*chosen, f func(e *chosen, columns *segment.Columns, bits segment.Bits) error) error {
+	for len(list) > 0 {
+		run := 1
+		for run < len(list) && list[run].chunk-list[run-1].chunk <= widestGap {
+			run++
+		}
+		located := c.sn.segments[list[0].segment]
+		part := func(e *chosen) int64 { return partID(located.id, located.ColumnsPart(int(e.chunk-located.First))) }
+		own := list[:run]
+		err := eachRow(c.ctx, c.sn.partRange, func(rows *sql.Rows) error {
+			var id int64
+			var data sql.RawBytes
+			if err := rows.Scan(&id, &data); err != nil || len(own) == 0 || id != part(own[0]) {
+				return err
+			}
+			columns, err := segment.DecodeColumns(data)
+			if err != nil {
+				return err
+			}
+			e := own[0]
+			own = own[1:]
+			return f(e, &columns, c.bitsOf(e, &columns))
+		}, part(own[0]), part(own[run-1]))
+		if err != nil {
+			return err
+		}
+		if len(own) > 0 {
+			return fmt.Errorf("segment %d has no columns for chunk %d", located.id, own[0].chunk)
+		}
+		list = list[run:]
+	}
+	return nil
+}
+
+// bySegment divides the chunks by their segments. whole says that all there is
+// in the segment is chosen.
+func (c *choice) bySegment(yield func(l located, own []chosen, whole bool) error) error {
+	for i := 0; i < len(c.chunks); {
+		end := i + 1
+		whole := c.chunks[i].bits == nil
+		for end < len(c.chunks) && c.chunks[end].segment == c.chunks[i].segment {
+			whole = whole && c.chunks[end].bits == nil
+			end++
+		}
+		located := c.sn.segments[c.chunks[i].segment]
+		if whole {
+			// A chunk of which everything was removed is not among those chosen.
+			n := 0
+			for k := range located.Chunks {
+				if located.Chunks[k].Count > 0 {
+					n++
+				}
+			}
+			whole = n == end-i
+		}
+		if err := yield(located, c.chunks[i:end], whole); err != nil {
+			return err
+		}
+		i = end
+	}
+	return nil
 }
 
 // byTime returns the messages of a chunk by time, each as the seconds since

@@ -34,7 +34,8 @@ type snapshot struct {
 	last, removed int64 // see countMessages
 	segments      []located
 	holes         map[int64]*segment.Bits
-	part          *sql.Stmt
+	part          *sql.Stmt // one part by its id
+	partRange     *sql.Stmt // those from an id to another
 }
 
 // snapshot reads which segments there are. Served by the primary keys.
@@ -51,7 +52,10 @@ func (s *Store) snapshot(ctx context.Context, tx *sql.Tx) (sn *snapshot, err err
 			return nil, err
 		}
 	}
-	sn.part, err = tx.PrepareContext(ctx, "SELECT data FROM segment_parts WHERE id = ?")
+	if sn.part, err = tx.PrepareContext(ctx, "SELECT data FROM segment_parts WHERE id = ?"); err != nil {
+		return nil, err
+	}
+	sn.partRange, err = tx.PrepareContext(ctx, "SELECT id, data FROM segment_parts WHERE id BETWEEN ? AND ?")
 	return sn, err
 }
 

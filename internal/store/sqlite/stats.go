@@ -40,7 +40,7 @@ func (s *Store) Stats(ctx context.Context, f message.Filter) (st message.Stats, 
 			st.Senders, st.Top = 1, []message.SenderCount{{From: f.From, Count: st.Total}}
 			return nil
 		}
-		counts, err := c.senders(f)
+		counts, err := c.senders()
 		if err != nil {
 			return fmt.Errorf("senders: %w", err)
 		}
@@ -71,59 +71,49 @@ func (n *senderCounts) len() int64 {
 }
 
 // senders counts the messages chosen by sender.
-func (c *choice) senders(f message.Filter) (*senderCounts, error) {
+func (c *choice) senders() (*senderCounts, error) {
 	var highest int64
 	if err := c.sn.tx.QueryRowContext(c.ctx, "SELECT coalesce(max(id), 0) FROM phones").Scan(&highest); err != nil {
 		return nil, err
 	}
 	n := &senderCounts{byNumber: make([]int64, highest+1)}
-	whole := f.To == "" && f.Text == "" // then segments that are chosen whole have it counted
-	for i := 0; i < len(c.chunks); {
-		located := c.sn.segments[c.chunks[i].segment]
-		own := c.chunks[i:]
-		if k := slices.IndexFunc(own, func(e chosen) bool { return e.segment != c.chunks[i].segment }); k >= 0 {
-			own = own[:k]
-		}
-		i += len(own)
-		counted := whole && c.isWhole(located, own)
-		if counted {
-			err := located.Senders(c.sn.fetch(c.ctx, located.id), func(sc segment.SenderCount) { n.byNumber[sc.Sender] += int64(sc.Count) })
+	err := c.bySegment(func(l located, own []chosen, whole bool) error {
+		if whole {
+			err := l.Senders(c.sn.fetch(c.ctx, l.id), func(sc segment.SenderCount) { n.byNumber[sc.Sender] += int64(sc.Count) })
 			if err != nil {
-				return nil, err
+				return err
 			}
 		}
-		for k := range own {
-			e := &own[k]
-			holes := c.sn.holes[e.chunk]
-			if counted && holes == nil {
-				continue
-			}
-			columns, bits, err := c.columns(e)
-			if err != nil {
-				return nil, err
-			}
-			by := int64(1)
-			if counted {
-				bits, by = *holes, -1
-			}
-			for p := range bits.All {
-				n.byNumber[columns.Sender(p)] += by
-			}
-		}
+		return c.adjust(own, whole, func(columns *segment.Columns, position int, by int64) {
+			n.byNumber[columns.Sender(position)] += by
+		})
+	})
+	if err != nil {
+		return nil, err
 	}
 	return n, c.addTailSenders(n)
 }
 
-// isWhole reports whether all that a segment has is chosen. A chunk of which all
-// messages were removed is not among those chosen.
-func (c *choice) isWhole(l located, own []chosen) bool {
-	n := 0
-	for i := range l.Chunks {
-		if l.Chunks[i].Count > 0 {
-			n++
+// adjust completes a count of chunks of one segment by their columns. If the
+// segment's own count was taken, f is called with -1 for what was removed since,
+// else with 1 for every message chosen.
+func (c *choice) adjust(own []chosen, counted bool, f func(columns *segment.Columns, position int, by int64)) error {
+	list := make([]*chosen, 0, len(own))
+	for i := range own {
+		if !counted || c.sn.holes[own[i].chunk] != nil {
+			list = append(list, &own[i])
 		}
 	}
-	return n == len(own) && !slices.ContainsFunc(own, func(e chosen) bool { return e.bits != nil })
+	return c.eachColumns(list, func(e *chosen, columns *segment.Columns, bits segment.Bits) error {
+		by := int64(1)
+		if counted {
+			bits, by = *c.sn.holes[e.chunk], -1
+		}
+		for position := range bits.All {
+			f(columns, position, by)
+		}
+		return nil
+	})
 }
 
 // addTailSenders adds the senders of messages that are in no segment, some of
@@ -261,22 +251,32 @@ func (c *choice) buckets(b message.Bucket, counts map[int64]int64) error {
 	for i := range c.tail {
 		counts[b.Floor(c.tail[i].unix)]++
 	}
-	for i := range c.chunks {
-		e := &c.chunks[i]
+	return c.bySegment(func(l located, own []chosen, whole bool) error {
 		if len(counts) > message.MaxBuckets {
 			return message.ErrTooManyBuckets
 		}
-		if start := b.Floor(e.min); start == b.Floor(e.max) {
-			counts[start] += int64(e.count)
-			continue
+		counted := whole && b.Seconds()%segment.SecondsPerHour == 0
+		rest := own
+		if counted {
+			err := l.Hours(c.sn.fetch(c.ctx, l.id), func(h segment.HourCount) { counts[b.Floor(h.Start)] += int64(h.Count) })
+			if err != nil {
+				return err
+			}
+		} else {
+			rest = nil
+			for i := range own {
+				if e := &own[i]; b.Floor(e.min) == b.Floor(e.max) {
+					counts[b.Floor(e.min)] += int64(e.count)
+				} else {
+					rest = append(rest, *e)
+				}
+			}
 		}
-		columns, bits, err := c.columns(e)
-		if err != nil {
-			return err
-		}
-		for p := range bits.All {
-			counts[b.Floor(columns.Time(p))]++
-		}
-	}
-	return nil
+		return c.adjust(rest, counted, func(columns *segment.Columns, position int, by int64) {
+			start := b.Floor(columns.Time(position))
+			if counts[start] += by; counts[start] == 0 {
+				delete(counts, start) // it is no end of the range then
+			}
+		})
+	})
 }
