@@ -186,7 +186,7 @@ func (c *choice) verify(f message.Filter, ids []int64) error {
 	}
 	needle := message.Fold(f.Text)
 	at, _ := slices.BinarySearchFunc(c.chunks, segment.ChunkOf(ids[0]), func(e chosen, chunk int64) int { return cmp.Compare(e.chunk, chunk) })
-	err := c.sn.eachOf(c.ctx, ids, "id, text, ts_unix, ts_nanos", func(rows *sql.Rows) error {
+	err := c.sn.eachOf(c.ctx, ids, "messages.id, text, ts_unix, ts_nanos", func(rows *sql.Rows) error {
 		var id, unix, nanos int64
 		var text sql.RawBytes
 		if err := rows.Scan(&id, &text, &unix, &nanos); err != nil {
