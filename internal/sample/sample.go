@@ -145,3 +145,8 @@ func (g *Generator) Sender(r rand.Source) string {
 
 // Busiest returns the sender of most messages.
 func (g *Generator) Busiest() string { return g.senders.number(0) }
+
+// Recipient returns one of the recipients, drawn as a message's recipient is.
+func (g *Generator) Recipient(r rand.Source) string {
+	return g.recipients[g.recipientsDice.throw(r.Uint64())]
+}
