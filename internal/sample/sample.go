@@ -88,7 +88,7 @@ func (g *Generator) Start() time.Time { return g.o.Start }
 func (g *Generator) Next() message.Message {
 	i := g.next
 	g.next++
-	r := &random{state: mix(mix(g.o.Seed) ^ mix(uint64(i)))}
+	r := &random{state: mix(mix(g.o.Seed) + uint64(i)*goldenGamma)} // another for every i
 
 	arrival := g.clock.at(min(1, (float64(i)+r.unit())/float64(g.o.Count))).Truncate(time.Millisecond)
 	at, layout := arrival.Add(-delay(r)), "2006-01-02T15:04:05Z"
