@@ -88,7 +88,7 @@ func (g *Generator) Start() time.Time { return g.o.Start }
 func (g *Generator) Next() message.Message {
 	i := g.next
 	g.next++
-	r := &random{state: mix(mix(g.o.Seed) ^ mix(uint64(i)))}
+	r := &random{state: mix(mix(g.o.Seed) + uint64(i)*goldenGamma)} // another for every i
 
 	arrival := g.clock.at(min(1, (float64(i)+r.unit())/float64(g.o.Count))).Truncate(time.Millisecond)
 	at, layout := arrival.Add(-delay(r)), "2006-01-02T15:04:05Z"
@@ -145,3 +145,8 @@ func (g *Generator) Sender(r rand.Source) string {
 
 // Busiest returns the sender of most messages.
 func (g *Generator) Busiest() string { return g.senders.number(0) }
+
+// Recipient returns one of the recipients, drawn as a message's recipient is.
+func (g *Generator) Recipient(r rand.Source) string {
+	return g.recipients[g.recipientsDice.throw(r.Uint64())]
+}

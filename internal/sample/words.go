@@ -38,11 +38,13 @@ func (f Frequency) band() (least, most float64) {
 }
 
 // Word returns a word of a script that so many messages have in them, as a word
-// or within one.
+// or within one; if there is none, one that comes nearest.
 func (w *Words) Word(source rand.Source, s Script, f Frequency) string {
+	const attempts = 10_000
 	r := &random{state: source.Uint64()}
 	least, most := f.band()
-	for {
+	nearest, distance := "", math.Inf(1)
+	for range attempts {
 		v := w.vocabularyOf(r, s)
 		// As many of rank 1 to 10 as of 1000 to 10 000.
 		rank := int(math.Pow(float64(v.size), r.unit())) - 1
@@ -53,10 +55,15 @@ func (w *Words) Word(source rand.Source, s Script, f Frequency) string {
 		if own := v.language.share * v.share[rank] * float64(v.words); own > most || own < least/20 {
 			continue
 		}
-		if share := w.Share(v.word(rank)); least <= share && share <= most {
-			return v.word(rank)
+		share := w.Share(v.word(rank))
+		if d := max(least/share, share/most); d < distance {
+			nearest, distance = v.word(rank), d
+		}
+		if distance <= 1 {
+			break
 		}
 	}
+	return nearest
 }
 
 // Share returns the share of all messages that have the part in a word of their
