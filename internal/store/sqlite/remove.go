@@ -18,9 +18,10 @@ import (
 // Bounds of the removal of messages.
 const (
 	// removeStepTime is how long one step removes before it commits, and
-	// removeStepRows how many messages it removes at most: saves wait for it.
+	// removeStepRows how many messages it removes at most: saves wait for it. A
+	// message costs the commit up to six pages.
 	removeStepTime = 3 * time.Millisecond
-	removeStepRows = 128
+	removeStepRows = 64
 	// removePage is how many ids are looked up at one time.
 	removePage = 4096
 	// expirePage is how many messages are looked at at one time for their age.
@@ -160,36 +161,28 @@ func (s *Store) remove(ctx context.Context, ids []int64, erase bool) (removed in
 		}
 		var tried int
 		var n int64
-		var waiting bool
-		began := time.Now()
+		var rest time.Duration
 		notRun := s.queue.Do(ctx, func() {
+			began := time.Now()
 			tried, n, err = s.writer.remove(ids, erase)
-			waiting = s.queue.Depth() > 0
+			if s.queue.Depth() > 0 {
+				rest = time.Since(began)
+			}
 		})
 		if err = errors.Join(notRun, err); err != nil {
 			return removed, err
 		}
 		removed += n
 		ids = ids[tried:]
-		if waiting {
-			// The others get as much of the writer's time as this.
-			if err := pause(ctx, time.Since(began)); err != nil {
-				return removed, err
+		// Saves that waited get as much of the writer's time.
+		if rest > 0 {
+			select {
+			case <-time.After(rest):
+			case <-ctx.Done():
 			}
 		}
 	}
 	return removed, nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // remove is one step: it removes the messages of the first ids and returns how
