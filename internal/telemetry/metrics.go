@@ -36,6 +36,15 @@ var Results = []Result{
 	ResultUnsupported, ResultBadRequest, ResultUnavailable, ResultNotConfigured, ResultError,
 }
 
+// Reason is why messages were removed.
+type Reason string
+
+// The reasons.
+const (
+	ReasonErased  Reason = "erased"  // by DELETE /messages
+	ReasonExpired Reason = "expired" // by age
+)
+
 // Route is a path's template and the statuses that it answers with.
 type Route struct {
 	Path     string
@@ -62,6 +71,7 @@ type Metrics struct {
 	webhook    map[Result]prometheus.Counter
 	mismatches prometheus.Counter
 	panics     prometheus.Counter
+	removed    map[Reason]prometheus.Counter
 	delay      prometheus.Histogram
 	secretUses map[secretKey]prometheus.Counter
 	commit     prometheus.Histogram
@@ -82,6 +92,7 @@ func NewMetrics(o Options) *Metrics {
 		known:      map[requestKey]prometheus.Counter{},
 		webhook:    map[Result]prometheus.Counter{},
 		secretUses: map[secretKey]prometheus.Counter{},
+		removed:    map[Reason]prometheus.Counter{},
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
@@ -104,6 +115,14 @@ func NewMetrics(o Options) *Metrics {
 	m.registry.MustRegister(results)
 	for _, r := range Results {
 		m.webhook[r] = results.WithLabelValues(string(r))
+	}
+
+	removed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lyftr_removed_messages_total", Help: "Messages removed, by why.",
+	}, []string{"reason"})
+	m.registry.MustRegister(removed)
+	for _, r := range []Reason{ReasonErased, ReasonExpired} {
+		m.removed[r] = removed.WithLabelValues(string(r))
 	}
 
 	secrets := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -178,6 +197,9 @@ func (m *Metrics) Stored(ts, now time.Time) { m.delay.Observe(max(0, now.Sub(ts)
 
 // Mismatch counts a duplicate with other content.
 func (m *Metrics) Mismatch() { m.mismatches.Inc() }
+
+// Removed counts messages that were removed.
+func (m *Metrics) Removed(r Reason, n int64) { m.removed[r].Add(float64(n)) }
 
 // Panic counts a request that ended in a panic.
 func (m *Metrics) Panic() { m.panics.Inc() }

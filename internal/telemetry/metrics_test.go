@@ -118,6 +118,8 @@ func TestMetricsFromTheStart(t *testing.T) {
 		`request_latency_ms_sum`,
 		`lyftr_mismatches_total`,
 		`lyftr_panics_total`,
+		`lyftr_removed_messages_total{reason="erased"}`,
+		`lyftr_removed_messages_total{reason="expired"}`,
 		`lyftr_secret_uses_total{key="current",source="native"}`,
 		`lyftr_secret_uses_total{key="previous",source="native"}`,
 		`lyftr_commit_duration_seconds_count`,
@@ -195,6 +197,8 @@ func TestMetricsCount(t *testing.T) {
 		{"refused", func(m *telemetry.Metrics) { m.Delivery(telemetry.ResultInvalidSignature) }, map[string]float64{`webhook_requests_total{result="invalid_signature"}`: 1}},
 		{"mismatch", func(m *telemetry.Metrics) { m.Mismatch() }, map[string]float64{"lyftr_mismatches_total": 1}},
 		{"panic", func(m *telemetry.Metrics) { m.Panic() }, map[string]float64{"lyftr_panics_total": 1}},
+		{"erased", func(m *telemetry.Metrics) { m.Removed(telemetry.ReasonErased, 3) }, map[string]float64{`lyftr_removed_messages_total{reason="erased"}`: 3}},
+		{"expired", func(m *telemetry.Metrics) { m.Removed(telemetry.ReasonExpired, 2) }, map[string]float64{`lyftr_removed_messages_total{reason="expired"}`: 2}},
 		{"secret", func(m *telemetry.Metrics) { m.SecretUsed("native", "previous") }, map[string]float64{`lyftr_secret_uses_total{key="previous",source="native"}`: 1}},
 		{"unknown secret", func(m *telemetry.Metrics) { m.SecretUsed("native", "x"); m.SecretUsed("x", "current") }, map[string]float64{}},
 		{"commit", func(m *telemetry.Metrics) { m.Committed(1500*time.Millisecond, 7) }, map[string]float64{

@@ -62,6 +62,10 @@ type Store struct {
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
+	// deletions counts the transactions that removed messages, ever. It changes
+	// on the writer goroutine only, before that begins with anything else.
+	deletions atomic.Int64
+	reportDue atomic.Pointer[time.Time] // see expireReport
 
 	health health
 }
@@ -249,6 +253,12 @@ func (s *Store) openReaders(ctx context.Context) error {
 	}
 	s.lastID.Store(last)
 	s.messages.Store(last - removed)
+	// Served by the primary key.
+	var deletions int64
+	if err := s.readDB.QueryRowContext(ctx, "SELECT value FROM counters WHERE name = 'deletions'").Scan(&deletions); err != nil {
+		return fmt.Errorf("read deletions: %w", err)
+	}
+	s.deletions.Store(deletions)
 	return nil
 }
 
