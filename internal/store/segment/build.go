@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Doc is what a segment has to know of a message.
@@ -78,6 +79,7 @@ type writer struct {
 	emit Emit
 
 	senders, hours counts
+	grams          map[string]*gram
 
 	dictionary []byte // the part at hand: terms, a 0 before and behind each
 	lengths    []byte // of the posting lists of the part at hand
@@ -86,17 +88,46 @@ type writer struct {
 }
 
 func newWriter(first int64, chunks int, emit Emit) *writer {
-	return &writer{s: &Segment{First: first, Chunks: make([]Chunk, chunks)}, emit: emit, senders: counts{}, hours: counts{}}
+	return &writer{s: &Segment{First: first, Chunks: make([]Chunk, chunks), firstWord: -1}, emit: emit, senders: counts{}, hours: counts{}, grams: map[string]*gram{}}
+}
+
+// gram is the list of the words that have three characters side by side: the
+// distances of their numbers, counted from the first word.
+type gram struct {
+	words []byte
+	last  int
+}
+
+// word notes the grams of a word that is about to be added.
+func (w *writer) word(word string) {
+	if w.s.firstWord < 0 {
+		w.s.firstWord = w.s.terms
+	}
+	number := w.s.terms - w.s.firstWord
+	eachGram(word, func(three string) {
+		g := w.grams[three]
+		if g == nil {
+			g = &gram{last: -1}
+			w.grams[strings.Clone(three)] = g
+		}
+		if g.last != number {
+			g.words = binary.AppendUvarint(g.words, uint64(number-g.last))
+			g.last = number
+		}
+	})
 }
 
 // term adds a term, which comes behind all that were added before.
 func (w *writer) term(term string, postings []byte) error {
-	if len(w.dictionary) > 0 && len(w.dictionary)+len(term) > partTarget {
+	if term[0] == termWord {
+		w.word(term[1:])
+	}
+	if len(w.dictionary) > 0 && len(w.dictionary)+len(term)+1 > partTarget {
 		if err := w.flushDictionary(); err != nil {
 			return err
 		}
 	}
-	if w.count > 0 && len(w.postings)+len(postings) > partTarget {
+	if w.count > 0 && len(w.lengths)+len(w.postings)+len(postings)+4 > partTarget {
 		if err := w.flushPostings(); err != nil {
 			return err
 		}
@@ -158,6 +189,14 @@ func (w *writer) columns(chunk int, docs []Doc) error {
 
 // close writes what is left, and returns the header.
 func (w *writer) close() (header []byte, err error) {
+	if w.s.firstWord < 0 {
+		w.s.firstWord = w.s.terms // there is none
+	}
+	for _, three := range slices.Sorted(maps.Keys(w.grams)) {
+		if err := w.term(string(termGram)+three, w.grams[three].words); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.flushDictionary(); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,7 @@ package segment
 
 import (
 	"bytes"
-	"strings"
+	"sort"
 	"unicode/utf8"
 )
 
@@ -36,7 +36,7 @@ const fewEnough = 64
 // Find returns the messages of the segment that meet the condition, and apart
 // from them those of which only their text can tell.
 func (s *Segment) Find(fetch Fetch, c *Condition) (sure, maybe Set, err error) {
-	f := &finder{s: s, fetch: fetch}
+	f := &finder{s: s, fetch: fetch, part: -1}
 	var both Set // what sender and recipient leave, nil for all
 	for _, term := range []string{c.from, c.to} {
 		if term == "" {
@@ -140,7 +140,7 @@ type finder struct {
 	fetch Fetch
 	free  slab
 
-	part     int // whose posting lists follow
+	part     int // whose lists follow, -1 for none
 	postings []byte
 	ends     []int
 }
@@ -223,122 +223,260 @@ func (f *finder) long(word string) (long Set, err error) {
 // term returns the messages that have a term.
 func (f *finder) term(term string) (Set, error) {
 	set := f.set()
-	// The last part that begins with it, or before it.
-	low, high := 0, len(f.s.dictionary)
-	for low < high {
-		middle := (low + high) / 2
-		if f.s.dictionary[middle].term <= term {
-			low = middle + 1
-		} else {
-			high = middle
-		}
+	list, err := f.list(term)
+	if err != nil || list == nil {
+		return set, err
 	}
-	if low == 0 {
-		return set, nil
+	return set, union(set, list, &f.free)
+}
+
+// list returns the list of a term, nil if there is no such term.
+func (f *finder) list(term string) ([]byte, error) {
+	i := f.partOf(term)
+	if i < 0 {
+		return nil, nil
 	}
-	data, err := f.fetch(partDictionary + low - 1)
+	data, err := f.fetch(partDictionary + i)
 	if err != nil {
 		return nil, err
 	}
 	at := bytes.Index(data, []byte("\x00"+term+"\x00"))
 	if at < 0 {
-		return set, nil
+		return nil, nil
 	}
-	ordinal := f.s.dictionary[low-1].ordinal + bytes.Count(data[:at], []byte{0})
-	return set, f.add(set, ordinal)
+	return f.listAt(f.s.dictionary[i].ordinal + bytes.Count(data[:at], []byte{0}))
 }
 
 // words returns the messages that have a word which contains a part.
 func (f *finder) words(c clause) (Set, error) {
 	set := f.set()
-	if utf8.RuneCountInString(c.word) > maxWordLength {
+	length := utf8.RuneCountInString(c.word)
+	if length > maxWordLength {
 		return set, nil
 	}
 	if c.begins && c.ends {
 		return f.term(string(termWord) + c.word)
 	}
-	needle := []byte(c.word)
+	fits := func(word []byte) bool {
+		switch {
+		case c.begins:
+			return bytes.HasPrefix(word, []byte(c.word))
+		case c.ends:
+			return bytes.HasSuffix(word, []byte(c.word))
+		}
+		return bytes.Contains(word, []byte(c.word))
+	}
 	switch {
 	case c.begins:
-		needle = []byte("\x00" + string(termWord) + c.word)
-	case c.ends:
-		needle = []byte(c.word + "\x00")
+		return set, f.wordsFrom(c.word, set)
+	case length >= 3:
+		return set, f.wordsWithGrams(c.word, length == 3 && !c.ends, fits, set)
 	}
-	for i := range f.s.dictionary {
-		d := &f.s.dictionary[i]
-		if i+1 < len(f.s.dictionary) && f.s.dictionary[i+1].term < string(termWord) {
-			continue // no word in it
+	return set, f.wordsOfAll(c.word, fits, set)
+}
+
+// wordsFrom adds the messages of the words that begin with a part, which stand
+// side by side.
+func (f *finder) wordsFrom(part string, set Set) error {
+	prefix := string(termWord) + part
+	for i := max(0, f.partOf(prefix)); i < len(f.s.dictionary); i++ {
+		data, err := f.fetch(partDictionary + i)
+		if err != nil {
+			return err
 		}
-		if c.begins {
-			// Words are in order: the parts that can hold such a beginning.
-			prefix := string(termWord) + c.word
-			if d.term > prefix && !strings.HasPrefix(d.term, prefix) {
+		first, last := -1, -1
+		ordinal := f.s.dictionary[i].ordinal
+		behind := false
+		for term := range eachOfPart(data) {
+			if bytes.HasPrefix(term, []byte(prefix)) {
+				if first < 0 {
+					first = ordinal
+				}
+				last = ordinal
+			} else if string(term) > prefix {
+				behind = true
 				break
 			}
-			if i+1 < len(f.s.dictionary) && f.s.dictionary[i+1].term < prefix {
-				continue
+			ordinal++
+		}
+		for o := first; first >= 0 && o <= last; o++ {
+			if err := f.add(set, o); err != nil {
+				return err
 			}
+		}
+		if behind {
+			break
+		}
+	}
+	return nil
+}
+
+// eachOfPart goes through the terms of a part of the dictionary.
+func eachOfPart(data []byte) func(yield func(term []byte) bool) {
+	return func(yield func(term []byte) bool) {
+		for data = data[min(1, len(data)):]; len(data) > 0; {
+			end := bytes.IndexByte(data, 0)
+			if end < 0 || !yield(data[:end]) {
+				return
+			}
+			data = data[end+1:]
+		}
+	}
+}
+
+// wordsWithGrams adds the messages of the words that have every three
+// characters of a part, and fit unless that says it all.
+func (f *finder) wordsWithGrams(part string, enough bool, fits func(word []byte) bool, set Set) error {
+	var words []int
+	var err error
+	first := true
+	eachGram(part, func(three string) {
+		if err != nil || !first && len(words) == 0 {
+			return
+		}
+		var list []byte
+		if list, err = f.list(string(termGram) + three); err != nil {
+			return
+		}
+		words, first = intersect(words, list, first), false
+	})
+	if err != nil {
+		return err
+	}
+	if !enough {
+		if words, err = f.fitting(words, fits); err != nil {
+			return err
+		}
+	}
+	for _, number := range words {
+		if err := f.add(set, f.s.firstWord+number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// intersect keeps those of the words, in order, that are in a list; all says
+// that it takes the whole list.
+func intersect(words []int, list []byte, all bool) []int {
+	d := decoder{b: list}
+	number, kept := -1, words[:0]
+	for len(d.b) > 0 && (all || len(words) > 0) {
+		number += int(d.uvarint())
+		if all {
+			kept = append(kept, number)
+			continue
+		}
+		for len(words) > 0 && words[0] < number {
+			words = words[1:]
+		}
+		if len(words) > 0 && words[0] == number {
+			kept = append(kept, number)
+		}
+	}
+	return kept
+}
+
+// fitting keeps the words, in order of their numbers, that fit.
+func (f *finder) fitting(words []int, fits func(word []byte) bool) ([]int, error) {
+	kept := words[:0]
+	for len(words) > 0 {
+		i := f.partAt(f.s.firstWord + words[0])
+		if i < 0 {
+			return nil, errDamaged
 		}
 		data, err := f.fetch(partDictionary + i)
 		if err != nil {
 			return nil, err
 		}
-		var ordinals []int
-		counted, ordinal := 0, d.ordinal-1 // of the term that begins before counted
-		for from := 0; ; {
-			at := bytes.Index(data[from:], needle)
-			if at < 0 {
+		number := f.s.dictionary[i].ordinal - f.s.firstWord
+		before := len(words)
+		for term := range eachOfPart(data) {
+			if len(words) == 0 {
 				break
 			}
-			at += from
-			if c.begins {
-				at++ // behind the 0
+			if words[0] == number {
+				if len(term) > 0 && term[0] == termWord && fits(term[1:]) {
+					kept = append(kept, number)
+				}
+				words = words[1:]
 			}
-			begin := bytes.LastIndexByte(data[:at], 0)
-			length := bytes.IndexByte(data[at:], 0)
-			if begin < 0 || length < 0 {
-				return nil, errDamaged
-			}
-			ordinal += bytes.Count(data[counted:begin+1], []byte{0})
-			counted = begin + 1
-			if data[begin+1] == termWord {
+			number++
+		}
+		if len(words) == before {
+			return nil, errDamaged // it does not have the word
+		}
+	}
+	return kept, nil
+}
+
+// wordsOfAll looks at every word for a part of one or two characters.
+func (f *finder) wordsOfAll(part string, fits func(word []byte) bool, set Set) error {
+	for i := max(0, f.partAt(f.s.firstWord)); i < len(f.s.dictionary); i++ {
+		if f.s.dictionary[i].term >= string(termWord+1) {
+			break
+		}
+		data, err := f.fetch(partDictionary + i)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(data, []byte(part)) {
+			continue
+		}
+		var ordinals []int
+		ordinal := f.s.dictionary[i].ordinal
+		for term := range eachOfPart(data) {
+			if len(term) > 0 && term[0] == termWord && fits(term[1:]) {
 				ordinals = append(ordinals, ordinal)
 			}
-			from = at + length // the 0 behind the term begins the next one
+			ordinal++
 		}
 		for _, o := range ordinals {
 			if err := f.add(set, o); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return set, nil
+	return nil
+}
+
+// partOf is the part of the dictionary that holds a term if any does, -1 if it
+// comes before all.
+func (f *finder) partOf(term string) int {
+	return sort.Search(len(f.s.dictionary), func(i int) bool { return f.s.dictionary[i].term > term }) - 1
+}
+
+// partAt is the part of the dictionary that holds an ordinal, -1 if none does.
+func (f *finder) partAt(ordinal int) int {
+	return sort.Search(len(f.s.dictionary), func(i int) bool { return f.s.dictionary[i].ordinal > ordinal }) - 1
 }
 
 // add puts the messages of the term with this ordinal into the set.
 func (f *finder) add(set Set, ordinal int) error {
-	low, high := 0, len(f.s.postings)
-	for low < high {
-		middle := (low + high) / 2
-		if f.s.postings[middle] <= ordinal {
-			low = middle + 1
-		} else {
-			high = middle
-		}
+	list, err := f.listAt(ordinal)
+	if err != nil {
+		return err
 	}
-	if low == 0 {
-		return errDamaged
+	return union(set, list, &f.free)
+}
+
+// listAt returns the list of the term with this ordinal; it is good until the
+// next call.
+func (f *finder) listAt(ordinal int) ([]byte, error) {
+	at := sort.Search(len(f.s.postings), func(i int) bool { return f.s.postings[i] > ordinal }) - 1
+	if at < 0 {
+		return nil, errDamaged
 	}
-	if f.part != low {
-		data, err := f.fetch(partPostings + low - 1)
+	if f.part != at {
+		data, err := f.fetch(partPostings + at)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		lengths, lists, err := splitPostings(data)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		f.part, f.ends = low, f.ends[:0]
+		f.part, f.ends = at, f.ends[:0]
 		f.postings = append(f.postings[:0], lists...)
 		end := 0
 		for len(lengths.b) > len(lists) {
@@ -346,13 +484,16 @@ func (f *finder) add(set Set, ordinal int) error {
 			f.ends = append(f.ends, end)
 		}
 	}
-	i := ordinal - f.s.postings[low-1]
+	i := ordinal - f.s.postings[at]
 	if i >= len(f.ends) || f.ends[i] > len(f.postings) {
-		return errDamaged
+		return nil, errDamaged
 	}
 	begin := 0
 	if i > 0 {
 		begin = f.ends[i-1]
 	}
-	return union(set, f.postings[begin:f.ends[i]], &f.free)
+	if begin > f.ends[i] {
+		return nil, errDamaged
+	}
+	return f.postings[begin:f.ends[i]], nil
 }

@@ -16,7 +16,8 @@ type Input struct {
 
 // Merge makes one segment of several that follow one another, and returns its
 // header. Nothing of the messages in the holes goes into it. It takes memory for
-// the longest posting lists, not for the segments.
+// the longest posting lists and for what it has to know of each word and sender,
+// not for the segments.
 func Merge(inputs []Input, emit Emit) (header []byte, err error) {
 	first := inputs[0].Segment.First
 	w := newWriter(first, int(inputs[len(inputs)-1].Segment.End()-first), emit)
@@ -111,6 +112,9 @@ func (w *writer) mergeTerms(inputs []Input) error {
 			return nil
 		}
 		term := string(least)
+		if term[0] == termGram {
+			return nil // the last kind; these are made anew, of the words
+		}
 		postings = postings[:0]
 		last := 0 // chunk of the last container
 		for _, t := range walks {

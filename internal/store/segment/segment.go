@@ -48,10 +48,10 @@ const (
 	partHours      = partSenders + 1
 )
 
-// partTarget is the size, in bytes, from which on a part is complete. Parts are
-// read whole: smaller ones cost a seek each, larger ones bytes that nobody asked
-// for.
-const partTarget = 16 << 10
+// partTarget is the size that parts of the dictionary and of posting lists do
+// not exceed if they can, in bytes: with what a database adds they fit a page of
+// 4096. Parts are read whole.
+const partTarget = 4000
 
 // Emit takes a part of a segment that is being made. It may not keep data.
 type Emit func(part int, data []byte) error
@@ -78,6 +78,7 @@ type Segment struct {
 	dictionary []dictionaryPart
 	postings   []int // first ordinal of each part
 	terms      int   // ordinals there are
+	firstWord  int   // ordinal of the first term that is a word
 }
 
 // dictionaryPart says where a part of the dictionary begins.
@@ -114,6 +115,7 @@ func (s *Segment) encode() []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(s.terms))
+	b = binary.AppendUvarint(b, uint64(s.firstWord))
 	b = binary.AppendUvarint(b, uint64(len(s.dictionary)))
 	for _, d := range s.dictionary {
 		b = binary.AppendUvarint(b, uint64(d.ordinal))
@@ -145,6 +147,7 @@ func Decode(header []byte) (*Segment, error) {
 		}
 	}
 	s.terms = int(d.uvarint())
+	s.firstWord = int(d.uvarint())
 	s.dictionary = make([]dictionaryPart, d.length(MaxParts))
 	for i := range s.dictionary {
 		s.dictionary[i] = dictionaryPart{ordinal: int(d.uvarint()), term: string(d.bytes())}

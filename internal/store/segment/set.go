@@ -41,6 +41,13 @@ func (b *Bits) And(o *Bits) {
 	}
 }
 
+// Or adds what is in o.
+func (b *Bits) Or(o *Bits) {
+	for i := range b {
+		b[i] |= o[i]
+	}
+}
+
 // AndNot takes away what is in o.
 func (b *Bits) AndNot(o *Bits) {
 	for i := range b {
@@ -109,9 +116,7 @@ func (s Set) or(o Set) {
 		case s[i] == nil:
 			s[i] = o[i]
 		default:
-			for j := range s[i] {
-				s[i][j] |= o[i][j]
-			}
+			s[i].Or(o[i])
 		}
 	}
 }
@@ -216,9 +221,7 @@ func (c *containers) addTo(b *Bits) {
 			c.fail()
 			return
 		}
-		for i := range b {
-			b[i] |= o[i]
-		}
+		b.Or(&o)
 	default:
 		c.fail()
 	}

@@ -15,6 +15,7 @@ const (
 	termRecipient = 'r' // by number
 	termChar      = 'u' // a character that is no part of a word
 	termWord      = 'w' // a word: a run of characters of class word
+	termGram      = 'x' // three characters side by side in words; its list is of words, not of messages
 )
 
 // maxWordLength is the longest run that is kept as one word, in characters.
@@ -141,6 +142,19 @@ func eachOfLongRun(run string, buffer []byte, yield func(term []byte)) {
 			yield(append(append(buffer[:0], termLongPair), run[last:end]...))
 		}
 		last = i
+	}
+}
+
+// eachGram calls yield for every three characters side by side in a word, some
+// more than once.
+func eachGram(word string, yield func(gram string)) {
+	var starts [3]int // of the last three characters
+	n := 0
+	for i, r := range word {
+		starts[n%3] = i
+		if n++; n >= 3 {
+			yield(word[starts[n%3] : i+utf8.RuneLen(r)])
+		}
 	}
 }
 

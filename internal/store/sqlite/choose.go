@@ -148,9 +148,7 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 		}
 		if !whole {
 			all := yes
-			for w := range all {
-				all[w] |= ask[w]
-			}
+			all.Or(&ask)
 			var out, doubt segment.Bits
 			for p := range all.All {
 				switch unix := columns.Time(p); {
@@ -249,6 +247,11 @@ func eachRow(ctx context.Context, st *sql.Stmt, f func(*sql.Rows) error, args ..
 	if err != nil {
 		return err
 	}
+	return eachRowOf(rows, f)
+}
+
+// eachRowOf calls f with each row, and closes them.
+func eachRowOf(rows *sql.Rows, f func(*sql.Rows) error) error {
 	defer rows.Close()
 	for rows.Next() {
 		if err := f(rows); err != nil {
@@ -444,6 +447,14 @@ func (c *choice) ids(first, last int64) (ids []int64, err error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// allIDs lists all messages chosen, in order of their ids.
+func (c *choice) allIDs() ([]int64, error) {
+	if c.total() == 0 {
+		return nil, nil
+	}
+	return c.ids(c.span())
 }
 
 // span is the least and the greatest second that a message chosen may have.

@@ -34,7 +34,9 @@ type indexer struct {
 	mu       sync.Mutex
 	segments []located // in the order of their chunks
 
-	// Of the goroutine that builds.
+	// numbering is held while a segment is built, so that no number is taken
+	// away that is about to be used.
+	numbering  sync.Mutex
 	numbers    map[string]uint32
 	nextNumber uint32
 }
@@ -173,6 +175,8 @@ func (x *indexer) build() (again bool, err error) {
 var errRemovedMeanwhile = errors.New("messages were removed meanwhile")
 
 func (x *indexer) buildFrom(first int64, chunks int) error {
+	x.numbering.Lock()
+	defer x.numbering.Unlock()
 	docs, deletions, err := x.docs(segment.FirstID(first), segment.FirstID(first+int64(chunks)))
 	if err != nil {
 		return err
@@ -359,10 +363,14 @@ func (p *parts) finish(header []byte, old []located, also func(context.Context, 
 }
 
 // clear deletes the parts of segments that nothing names, a few at a time.
-func (x *indexer) clear(ids ...int64) error {
+func (x *indexer) clear(ids ...int64) error { return x.clearParts(false, ids) }
+
+// clearParts is clear; erase says that what stood there must not be readable in
+// the file.
+func (x *indexer) clearParts(erase bool, ids []int64) error {
 	const atOnce = 32
 	for len(ids) > 0 {
-		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+		some := func(ctx context.Context, c *sql.Conn) error {
 			for begin := time.Now(); len(ids) > 0 && time.Since(begin) < stepTime; {
 				result, err := c.ExecContext(ctx, "DELETE FROM segment_parts WHERE id IN (SELECT id FROM segment_parts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)",
 					partID(ids[0], 0), partID(ids[0]+1, 0), atOnce)
@@ -378,6 +386,12 @@ func (x *indexer) clear(ids ...int64) error {
 				}
 			}
 			return nil
+		}
+		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+			if erase {
+				return securely(ctx, c, func() error { return some(ctx, c) })
+			}
+			return some(ctx, c)
 		})
 		if err != nil {
 			return err
@@ -404,7 +418,7 @@ func (x *indexer) clearLeftovers() (again bool, err error) {
 		if slices.ContainsFunc(x.list(), func(l located) bool { return l.id == id }) {
 			continue
 		}
-		if err := x.clear(id); err != nil {
+		if err := x.clearParts(true, []int64{id}); err != nil {
 			return false, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"lyftr/internal/message"
 	"lyftr/internal/store/segment"
 )
 
@@ -54,6 +55,9 @@ func (x *indexer) merge() (again bool, err error) {
 			return true, x.mergeGroup([]located{l})
 		}
 	}
+	if err := x.eraseNumbers(); err != nil {
+		return false, err
+	}
 	if group := mergeable(all, segment.MaxChunks); group != nil && len(group[0].Chunks) >= mergedBySize {
 		return true, x.mergeGroup(group)
 	}
@@ -85,9 +89,14 @@ func (x *indexer) readHoles() (holes map[int64]*segment.Bits, erase map[int64]bo
 // mergeGroup makes one segment of neighbours, without what was removed of them.
 // Their parts do not change meanwhile, so that no transaction is held open.
 func (x *indexer) mergeGroup(group []located) error {
-	holes, _, err := x.readHoles()
+	holes, toErase, err := x.readHoles()
 	if err != nil {
 		return err
+	}
+	first, last := group[0].First, group[len(group)-1].End()-1
+	erase := false
+	for chunk := range toErase {
+		erase = erase || chunk >= first && chunk <= last
 	}
 	inputs := make([]segment.Input, len(group))
 	for i, l := range group {
@@ -102,7 +111,6 @@ func (x *indexer) mergeGroup(group []located) error {
 	if err != nil {
 		return errors.Join(err, x.clear(p.id))
 	}
-	first, last := group[0].First, group[len(group)-1].End()-1
 	err = p.finish(header, group, func(ctx context.Context, c *sql.Conn) error {
 		return forgetHoles(ctx, c, first, last, holes)
 	})
@@ -114,7 +122,7 @@ func (x *indexer) mergeGroup(group []located) error {
 		ids[i] = l.id
 	}
 	poke(x.built)
-	return x.clear(ids...)
+	return x.clearParts(erase, ids)
 }
 
 func (x *indexer) fetch(id int64) segment.Fetch {
@@ -171,4 +179,81 @@ func (x *indexer) drop(l located) error {
 	}
 	x.replace([]located{l}, nil)
 	return x.clear(l.id)
+}
+
+// eraseNumber notes that a sender has to lose its number.
+func (s *Store) eraseNumber(ctx context.Context, msisdn string) error {
+	err := s.step(ctx, func(ctx context.Context, c *sql.Conn) error {
+		_, err := c.ExecContext(ctx, "INSERT INTO erased_senders (msisdn) VALUES (?) ON CONFLICT DO NOTHING", msisdn)
+		return err
+	})
+	if err == nil {
+		poke(s.indexer.built)
+	}
+	return err
+}
+
+// eraseNumbers takes their numbers from senders who were erased, unless there
+// are messages from or to them. No segment has anything of what was erased any
+// more.
+func (x *indexer) eraseNumbers() error {
+	x.numbering.Lock()
+	defer x.numbering.Unlock()
+	var names []string
+	rows, err := x.store.readDB.QueryContext(x.ctx, "SELECT msisdn FROM erased_senders")
+	if err != nil {
+		return err
+	}
+	err = eachRowOf(rows, func(rows *sql.Rows) error {
+		var name string
+		err := rows.Scan(&name)
+		names = append(names, name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		used, err := x.isUsed(name)
+		if err != nil {
+			return err
+		}
+		err = x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+			return securely(ctx, c, func() error {
+				if !used {
+					if _, err := c.ExecContext(ctx, "DELETE FROM phones WHERE msisdn = ?", name); err != nil {
+						return err
+					}
+				}
+				_, err := c.ExecContext(ctx, "DELETE FROM erased_senders WHERE msisdn = ?", name)
+				return err
+			})
+		})
+		if err != nil {
+			return err
+		}
+		if !used {
+			delete(x.numbers, name)
+		}
+	}
+	return nil
+}
+
+// isUsed reports whether there are messages from or to a name.
+func (x *indexer) isUsed(name string) (used bool, err error) {
+	err = x.store.read(x.ctx, "find messages", func(ctx context.Context, tx *sql.Tx) error {
+		sn, err := x.store.snapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, f := range []message.Filter{{From: name}, {To: name}} {
+			c, err := x.store.choose(ctx, sn, f)
+			if err != nil {
+				return err
+			}
+			used = used || c.total() > 0
+		}
+		return nil
+	})
+	return used, err
 }

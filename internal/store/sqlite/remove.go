@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"time"
 
 	"lyftr/internal/message"
+	"lyftr/internal/store/segment"
 )
 
 // Bounds of the removal of messages.
@@ -26,12 +28,6 @@ const (
 	removePage = 4096
 	// expirePage is how many messages are looked at at one time for their age.
 	expirePage = 512
-)
-
-const (
-	// Ids of one message in each chunk, and the bytes that hold a bit for each.
-	chunkShift = 10
-	chunkBytes = 1 << chunkShift / 8
 )
 
 const (
@@ -64,6 +60,12 @@ func (s *Store) Erase(ctx context.Context, from string) (removed int64, err erro
 	if err := s.eraseReport(ctx, from); err != nil {
 		return removed, removalError("erase messages: adoption report", err)
 	}
+	if removed == 0 {
+		return 0, nil
+	}
+	if err := s.eraseNumber(ctx, from); err != nil {
+		return removed, removalError("erase messages: number", err)
+	}
 	return removed, nil
 }
 
@@ -85,6 +87,9 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (removed int64, er
 	if err := s.expireReport(ctx, before); err != nil {
 		return removed, removalError("expire messages: adoption report", err)
 	}
+	if removed > 0 {
+		poke(s.indexer.built)
+	}
 	return removed, nil
 }
 
@@ -99,22 +104,26 @@ func removalError(what string, err error) error {
 // idsOf returns the first ids, in order, of the messages of a sender that are
 // above after and at most last.
 func (s *Store) idsOf(ctx context.Context, from string, after, last int64, limit int) (ids []int64, err error) {
-	// Served by messages_by_sender; without the + the planner may walk through
-	// all messages in order of id instead.
-	rows, err := s.readDB.QueryContext(ctx, `SELECT id FROM messages
-		WHERE from_msisdn = ? AND +id > ? AND +id <= ? ORDER BY +id LIMIT ?`, from, after, last, limit)
+	if from == "" {
+		return nil, nil // in a filter that is everybody
+	}
+	err = s.read(ctx, "find messages", func(ctx context.Context, tx *sql.Tx) error {
+		sn, err := s.snapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		c, err := s.choose(ctx, sn, message.Filter{From: from})
+		if err != nil {
+			return err
+		}
+		ids, err = c.allIDs()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	ids = slices.DeleteFunc(ids, func(id int64) bool { return id <= after || id > last })
+	return ids[:min(len(ids), limit)], nil
 }
 
 // expired looks at one page of the messages whose ts is before the time, in
@@ -226,7 +235,7 @@ func (w *writer) removeRows(ctx context.Context, c *sql.Conn, ids []int64, erase
 	if err != nil {
 		return 0, 0, fmt.Errorf("read segments: %w", err)
 	}
-	holes := map[int64]*[chunkBytes]byte{}
+	holes := map[int64]*segment.Bits{}
 	for ; tried < min(len(ids), removeStepRows); tried++ {
 		if tried > 0 && time.Since(began) >= removeStepTime {
 			break
@@ -247,12 +256,11 @@ func (w *writer) removeRows(ctx context.Context, c *sql.Conn, ids []int64, erase
 		if _, err := w.keepRemoved.ExecContext(ctx, a); err != nil {
 			return 0, 0, fmt.Errorf("keep identity: %w", err)
 		}
-		if chunk := id >> chunkShift; covered(segments, chunk) {
+		if chunk := segment.ChunkOf(id); covered(segments, chunk) {
 			if holes[chunk] == nil {
-				holes[chunk] = new([chunkBytes]byte)
+				holes[chunk] = &segment.Bits{}
 			}
-			bit := id & (1<<chunkShift - 1)
-			holes[chunk][bit/8] |= 1 << (bit % 8)
+			holes[chunk].Add(int(id % segment.ChunkSize))
 		}
 		removed++
 	}
@@ -303,18 +311,23 @@ func covered(spans []span, chunk int64) bool {
 }
 
 // makeHoles adds the bits to those of the chunk.
-func makeHoles(ctx context.Context, c *sql.Conn, chunk int64, bits *[chunkBytes]byte, erase bool) error {
-	var before []byte
+func makeHoles(ctx context.Context, c *sql.Conn, chunk int64, bits *segment.Bits, erase bool) error {
+	var data []byte
 	// Served by the primary key.
-	err := c.QueryRowContext(ctx, "SELECT bits FROM holes WHERE chunk = ?", chunk).Scan(&before)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	err := c.QueryRowContext(ctx, "SELECT bits FROM holes WHERE chunk = ?", chunk).Scan(&data)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
 		return err
-	}
-	for i, b := range before {
-		bits[i] |= b
+	default:
+		before, ok := segment.BitsOf(data)
+		if !ok {
+			return fmt.Errorf("the holes of chunk %d are damaged", chunk)
+		}
+		bits.Or(&before)
 	}
 	_, err = c.ExecContext(ctx, `INSERT INTO holes (chunk, bits, erase) VALUES (?, ?, ?)
-		ON CONFLICT (chunk) DO UPDATE SET bits = excluded.bits, erase = max(erase, excluded.erase)`, chunk, bits[:], erase)
+		ON CONFLICT (chunk) DO UPDATE SET bits = excluded.bits, erase = max(erase, excluded.erase)`, chunk, segment.AppendBits(nil, bits), erase)
 	return err
 }
 

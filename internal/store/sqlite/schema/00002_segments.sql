@@ -37,6 +37,12 @@ CREATE TABLE phones (
     msisdn TEXT    NOT NULL UNIQUE
 ) STRICT;
 
+-- Senders whose messages were erased: they lose their number as soon as no
+-- segment has it.
+CREATE TABLE erased_senders (
+    msisdn TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 -- Messages that were removed after a segment was made of their chunk: bit i,
 -- counted from the least significant of byte 0, is of the id chunk * 1024 + i.
 CREATE TABLE holes (
