@@ -20,6 +20,7 @@ import (
 type choice struct {
 	ctx    context.Context
 	sn     *snapshot
+	found  *found
 	chunks []chosen
 	tail   []tailRow // by time
 }
@@ -68,7 +69,7 @@ func inDoubt(f message.Filter, unix int64) bool {
 
 // choose finds all messages that match.
 func (s *Store) choose(ctx context.Context, sn *snapshot, f message.Filter) (*choice, error) {
-	c := &choice{ctx: ctx, sn: sn}
+	c := &choice{ctx: ctx, sn: sn, found: &s.found}
 	condition, nothing, err := sn.condition(ctx, f)
 	if err != nil {
 		return nil, err
@@ -94,7 +95,13 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 	}
 	var sure, maybe segment.Set
 	fetch := c.sn.fetch(c.ctx, located.id)
-	if condition != nil {
+	key, known := foundKey{located.id, message.Fold(f.Text)}, false
+	if isSearch(f) {
+		if sure, known, err = c.found.get(key, len(located.Chunks)); err != nil {
+			return err
+		}
+	}
+	if condition != nil && !known {
 		if sure, maybe, err = located.Find(fetch, condition); err != nil {
 			return err
 		}
@@ -102,6 +109,7 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 			return nil
 		}
 	}
+	begin := len(c.chunks)
 	var doubtful []int64
 	for k, n := range located.Chunks {
 		if n.Count == 0 || n.Max < first || n.Min > last {
@@ -172,7 +180,15 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 			c.chunks = append(c.chunks, e)
 		}
 	}
-	return c.verify(f, doubtful)
+	if err := c.verify(f, doubtful); err != nil || known || !isSearch(f) {
+		return err
+	}
+	set := make(segment.Set, len(located.Chunks))
+	for i := begin; i < len(c.chunks); i++ {
+		set[c.chunks[i].chunk-located.First] = c.chunks[i].bits
+	}
+	c.found.put(key, set)
+	return nil
 }
 
 // verify looks at messages of which the segments do not tell whether they
@@ -184,6 +200,7 @@ func (c *choice) verify(f message.Filter, ids []int64) error {
 	}
 	needle := message.Fold(f.Text)
 	at, _ := slices.BinarySearchFunc(c.chunks, segment.ChunkOf(ids[0]), func(e chosen, chunk int64) int { return cmp.Compare(e.chunk, chunk) })
+	from := at
 	err := c.sn.eachOf(c.ctx, ids, "messages.id, text, ts_unix, ts_nanos", func(rows *sql.Rows) error {
 		var id, unix, nanos int64
 		var text sql.RawBytes
@@ -203,7 +220,8 @@ func (c *choice) verify(f message.Filter, ids []int64) error {
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	c.chunks = slices.DeleteFunc(c.chunks, func(e chosen) bool { return e.count == 0 })
+	// Only those of the segment at hand can have none.
+	c.chunks = append(c.chunks[:from], slices.DeleteFunc(c.chunks[from:], func(e chosen) bool { return e.count == 0 })...)
 	return nil
 }
 

@@ -58,6 +58,7 @@ type Store struct {
 	writer    *writer
 	cursorKey []byte
 	headers   headers
+	found     found
 	indexer   *indexer
 
 	messages atomic.Int64 // stored
