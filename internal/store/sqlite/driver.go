@@ -21,7 +21,7 @@ const (
 	// writerCacheKiB is small on purpose: a commit after a B-tree split scans
 	// the hash table of the page cache, and the system's cache serves reads.
 	writerCacheKiB = 16_000
-	readerCacheKiB = 8_000
+	readerCacheKiB = 4_000
 	// logSizeLimit is what the log file shrinks to when it is begun anew after
 	// a burst, in bytes.
 	logSizeLimit = 64 << 20
