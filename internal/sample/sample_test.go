@@ -76,7 +76,7 @@ func TestMessagesAreValid(t *testing.T) {
 }
 
 func TestTexts(t *testing.T) {
-	messages := year(100_000)
+	messages := year(50_000)
 	scripts := map[string]*unicode.RangeTable{
 		"devanagari": unicode.Devanagari, "arabic": unicode.Arabic, "cyrillic": unicode.Cyrillic, "thai": unicode.Thai,
 	}
@@ -121,7 +121,7 @@ func TestTexts(t *testing.T) {
 // as 1/(rank + 2.7).
 func TestWordsFollowZipf(t *testing.T) {
 	seen := map[string]float64{}
-	for _, m := range year(100_000) {
+	for _, m := range year(50_000) {
 		if m.Text != nil {
 			for word := range strings.FieldsSeq(*m.Text) {
 				seen[strings.ToLower(strings.Trim(word, ".,?!"))]++
@@ -187,7 +187,7 @@ func TestSenders(t *testing.T) {
 }
 
 func TestTimes(t *testing.T) {
-	const n = 100_000
+	const n = 50_000
 	var last message.Message
 	var back, late, older, days, night, day float64
 	for i, m := range year(n) {
@@ -232,7 +232,7 @@ func TestTimes(t *testing.T) {
 // TestWordsAreAsFrequentAsTheySay counts the messages in which the words are
 // that Words gives out for questions.
 func TestWordsAreAsFrequentAsTheySay(t *testing.T) {
-	const n = 100_000
+	const n = 50_000
 	var texts []string
 	for _, m := range year(n) {
 		if m.Text != nil {
@@ -248,7 +248,7 @@ func TestWordsAreAsFrequentAsTheySay(t *testing.T) {
 			if f == sample.Tenth && s != sample.Latin {
 				continue
 			}
-			for range 5 {
+			for range 3 {
 				word := words.Word(source, s, f)
 				got := 0.0
 				for _, text := range texts {
