@@ -24,7 +24,7 @@ const (
 	removeStepRows = 64
 	// removePage is how many ids are looked up at one time.
 	removePage = 4096
-	// expirePage is how many messages are looked at at one time for their age.
+	// expirePage is how many messages have their age looked at in one go.
 	expirePage = 512
 )
 
