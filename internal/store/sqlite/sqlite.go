@@ -57,6 +57,8 @@ type Store struct {
 	queue     *groupcommit.Queue
 	writer    *writer
 	cursorKey []byte
+	headers   headers
+	indexer   *indexer
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
@@ -128,6 +130,10 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.queue = groupcommit.New(s.writer, groupcommit.Options{MaxWaiting: o.QueueSize, OnCommit: o.OnCommit})
+	if s.indexer, err = startIndexer(ctx, s); err != nil {
+		s.queue.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -323,6 +329,7 @@ func (s *Store) Failed() <-chan struct{} { return s.health.failed }
 
 // Close implements message.Store.
 func (s *Store) Close() error {
+	s.indexer.close()
 	s.queue.Close()
 	if err := s.release(); err != nil {
 		return fmt.Errorf("close sqlite database %s: %w", s.path, err)

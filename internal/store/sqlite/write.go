@@ -12,6 +12,7 @@ import (
 
 	"lyftr/internal/message"
 	"lyftr/internal/store/groupcommit"
+	"lyftr/internal/store/segment"
 )
 
 // Checkpoints copy the log into the database. They run on the writer's
@@ -426,7 +427,10 @@ func (s *Store) fatalError() error {
 // anybody is told of it.
 func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
-	s.lastID.Add(int64(created))
+	last := s.lastID.Add(int64(created))
+	if segment.ChunkOf(last+1) > segment.ChunkOf(last-int64(created)+1) {
+		poke(s.indexer.full)
+	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if s.health.lastErr != nil {

@@ -1,5 +1,9 @@
 -- +goose Up
 
+-- Its key is random, so that it wrote a page for each message. Segments serve
+-- what it did.
+DROP INDEX messages_by_sender;
+
 -- Counters of the table messages. Ids are given out without gaps and never
 -- again, so that last id less removed is the number of messages.
 CREATE TABLE counters (
