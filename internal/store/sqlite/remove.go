@@ -40,6 +40,10 @@ const (
 	// Both served by the primary key of removed.
 	keepRemovedSQL = `INSERT INTO removed (identity) VALUES (?) ON CONFLICT DO NOTHING`
 	isRemovedSQL   = `SELECT EXISTS (SELECT 1 FROM removed WHERE identity = ?)`
+	// Served by messages_by_time.
+	expiredSQL = `SELECT id, created_at, ts_unix, ts_nanos, message_id, source FROM messages
+		WHERE (ts_unix, ts_nanos) < (?, ?) AND (ts_unix, ts_nanos, message_id, source) > (?, ?, ?, ?)
+		ORDER BY ts_unix, ts_nanos, message_id, source LIMIT ?`
 )
 
 // Erase implements message.Store.
@@ -99,10 +103,9 @@ func removalError(what string, err error) error {
 // idsOf returns the first ids, in order, of the messages of a sender that are
 // above after and at most last.
 func (s *Store) idsOf(ctx context.Context, from string, after, last int64, limit int) (ids []int64, err error) {
-	// Served by messages_by_sender; without the + the planner may walk through
-	// all messages in order of id instead.
+	// Walks through the messages by the primary key.
 	rows, err := s.readDB.QueryContext(ctx, `SELECT id FROM messages
-		WHERE from_msisdn = ? AND +id > ? AND +id <= ? ORDER BY +id LIMIT ?`, from, after, last, limit)
+		WHERE from_msisdn = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?`, from, after, last, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +124,7 @@ func (s *Store) idsOf(ctx context.Context, from string, after, last int64, limit
 // list order, and returns the ids of those that also arrived before it, and
 // where the next page begins.
 func (s *Store) expired(ctx context.Context, before time.Time, behind message.Position) (ids []int64, next message.Position, more bool, err error) {
-	// Served by messages_by_time.
-	rows, err := s.readDB.QueryContext(ctx, `SELECT id, created_at, ts_unix, ts_nanos, message_id, source FROM messages
-		WHERE (ts_unix, ts_nanos) < (?, ?) AND (ts_unix, ts_nanos, message_id, source) > (?, ?, ?, ?)
-		ORDER BY ts_unix, ts_nanos, message_id, source LIMIT ?`,
+	rows, err := s.readDB.QueryContext(ctx, expiredSQL,
 		before.Unix(), before.Nanosecond(), behind.At.Unix(), behind.At.Nanosecond(), behind.ID, behind.Source, expirePage)
 	if err != nil {
 		return nil, next, false, err
