@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,27 +30,26 @@ func parseRetention(s string) (time.Duration, error) {
 		return 0, nil
 	}
 	const wrong = "RETENTION: %q is not a time such as 90d or 2160h"
-	var days, rest time.Duration
-	number, hours, ok := strings.Cut(s, "d")
-	if !ok {
-		number, hours = "", s
-	} else {
-		n, err := strconv.ParseUint(number, 10, 63)
-		if err != nil || n > uint64(1<<63-1)/uint64(day) {
+	var age time.Duration
+	rest := s
+	if number, behind, ok := strings.Cut(s, "d"); ok {
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || strings.Trim(number, "0123456789") != "" || n > int64(math.MaxInt64/day) {
 			return 0, usagef(wrong, s)
 		}
-		days = time.Duration(n) * day
+		age, rest = time.Duration(n)*day, behind
 	}
-	if hours != "" {
-		var err error
-		if rest, err = time.ParseDuration(hours); err != nil || rest < 0 || days+rest < 0 {
+	if rest != "" {
+		d, err := time.ParseDuration(rest)
+		if err != nil || d < 0 || d > math.MaxInt64-age {
 			return 0, usagef(wrong, s)
 		}
+		age += d
 	}
-	if days+rest < leastRetention {
+	if age < leastRetention {
 		return 0, usagef("RETENTION: %q is too short: use at least 8d, since senders repeat messages for up to seven days, or leave it unset to keep messages for ever", s)
 	}
-	return days + rest, nil
+	return age, nil
 }
 
 // expirer is the part of a store that retention needs.

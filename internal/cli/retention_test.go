@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -133,7 +134,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("log (-want +got):\n%s", diff)
 		}
 		w := httptest.NewRecorder()
-		metrics.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		if !strings.Contains(w.Body.String(), `lyftr_removed_messages_total{reason="expired"} 10`) {
 			t.Error("the metric does not count 10 expired messages")
 		}

@@ -41,6 +41,9 @@ func (s *Server) eraseMessages(c *call) error {
 	}{deleted})
 }
 
+// extraDetail is FastAPI's word for what does not belong there.
+const extraDetail = "Extra inputs are not permitted"
+
 // maxExtra is how many parameters are named that do not belong there.
 const maxExtra = 100
 
@@ -58,11 +61,11 @@ func parseEraseQuery(r *http.Request) (from string, err error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.v)) {
 		if !slices.Contains(names, name) && len(v.faults) < maxExtra {
-			v.fault(name, message.FaultExtra, "Extra inputs are not permitted")
+			v.fault(name, message.FaultExtra, extraDetail)
 		}
 	}
 	if r.ContentLength != 0 {
-		v.faults = append(v.faults, message.Fault{Loc: []any{"body"}, Msg: "Extra inputs are not permitted", Type: message.FaultExtra})
+		v.faults = append(v.faults, message.Fault{Loc: []any{"body"}, Msg: extraDetail, Type: message.FaultExtra})
 	}
 	return from, v.err()
 }

@@ -26,7 +26,7 @@ const (
 	removeStepRows = 64
 	// removePage is how many ids are looked up at one time.
 	removePage = 4096
-	// expirePage is how many messages are looked at at one time for their age.
+	// expirePage is how many messages have their age looked at in one go.
 	expirePage = 512
 )
 
@@ -36,6 +36,10 @@ const (
 	// Both served by the primary key of removed.
 	keepRemovedSQL = `INSERT INTO removed (identity) VALUES (?) ON CONFLICT DO NOTHING`
 	isRemovedSQL   = `SELECT EXISTS (SELECT 1 FROM removed WHERE identity = ?)`
+	// Served by messages_by_time.
+	expiredSQL = `SELECT id, created_at, ts_unix, ts_nanos, message_id, source FROM messages
+		WHERE (ts_unix, ts_nanos) < (?, ?) AND (ts_unix, ts_nanos, message_id, source) > (?, ?, ?, ?)
+		ORDER BY ts_unix, ts_nanos, message_id, source LIMIT ?`
 )
 
 // Erase implements message.Store.
@@ -130,10 +134,7 @@ func (s *Store) idsOf(ctx context.Context, from string, after, last int64, limit
 // list order, and returns the ids of those that also arrived before it, and
 // where the next page begins.
 func (s *Store) expired(ctx context.Context, before time.Time, behind message.Position) (ids []int64, next message.Position, more bool, err error) {
-	// Served by messages_by_time.
-	rows, err := s.readDB.QueryContext(ctx, `SELECT id, created_at, ts_unix, ts_nanos, message_id, source FROM messages
-		WHERE (ts_unix, ts_nanos) < (?, ?) AND (ts_unix, ts_nanos, message_id, source) > (?, ?, ?, ?)
-		ORDER BY ts_unix, ts_nanos, message_id, source LIMIT ?`,
+	rows, err := s.readDB.QueryContext(ctx, expiredSQL,
 		before.Unix(), before.Nanosecond(), behind.At.Unix(), behind.At.Nanosecond(), behind.ID, behind.Source, expirePage)
 	if err != nil {
 		return nil, next, false, err

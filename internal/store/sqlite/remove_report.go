@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -99,13 +98,11 @@ func (s *Store) readReport(ctx context.Context, after int64, gone func(legacyRow
 }
 
 func deleteReport(ctx context.Context, c *sql.Conn, ids []int64) error {
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
-	}
-	_, err := c.ExecContext(ctx, "DELETE FROM adoption_report WHERE rowid IN (?"+strings.Repeat(", ?", len(ids)-1)+")", args...)
-	if err != nil {
-		return fmt.Errorf("delete: %w", err)
+	for _, id := range ids {
+		// Served by the rowid.
+		if _, err := c.ExecContext(ctx, "DELETE FROM adoption_report WHERE rowid = ?", id); err != nil {
+			return fmt.Errorf("delete: %w", err)
+		}
 	}
 	return nil
 }

@@ -353,8 +353,7 @@ func (w *writer) step(f func(ctx context.Context, c *sql.Conn) error) error {
 			_ = run(ctx, w.rollback) // as in try
 		}
 	}
-	var own errStep
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[errStep](err); ok {
 		return own.err
 	}
 	if err == nil {
