@@ -132,7 +132,6 @@ func holes(t testing.TB, s *Store) (all []hole) {
 // TestHoles: what a segment covers gets a hole, and only that.
 func TestHoles(t *testing.T) {
 	s, _ := open(t, newPath(t), Options{})
-	s.indexer.close() // the segments here are the test's own
 	// Chunk 0 is ids 1 to 1023, chunk 1 from 1024 on, up to 4000 in chunk 3.
 	var all []message.Message
 	for i := range 4000 {
