@@ -69,4 +69,7 @@ type StoreStatus struct {
 	DatabaseBytes int64 // size of the database on disk, its log included
 	LogBytes      int64 // size of the write-ahead log alone
 	QueueDepth    int   // saves that wait for the writer
+	// Unindexed is how many messages the index behind searches does not have
+	// yet: questions look at them one by one.
+	Unindexed int64
 }

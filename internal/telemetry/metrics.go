@@ -149,6 +149,7 @@ func NewMetrics(o Options) *Metrics {
 	m.gauge("lyftr_stored_messages", "Messages stored.", func() float64 { return float64(o.Store().Messages) })
 	m.gauge("lyftr_database_size_bytes", "Size of the database on disk, its log included.", func() float64 { return float64(o.Store().DatabaseBytes) })
 	m.gauge("lyftr_database_log_size_bytes", "Size of the database's write-ahead log.", func() float64 { return float64(o.Store().LogBytes) })
+	m.gauge("lyftr_unindexed_messages", "Messages that the index behind searches does not have yet; questions look at them one by one.", func() float64 { return float64(o.Store().Unindexed) })
 	m.gauge("lyftr_queue_depth", "Saves that wait for the writer.", func() float64 { return float64(o.Store().QueueDepth) })
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "lyftr_log_write_failures_total", Help: "Writes of log lines that failed.",

@@ -161,6 +161,7 @@ func TestMetricsGauges(t *testing.T) {
 		"lyftr_stored_messages":              11,
 		"lyftr_database_size_bytes":          22,
 		"lyftr_database_log_size_bytes":      33,
+		"lyftr_unindexed_messages":           45,
 		"lyftr_queue_depth":                  44,
 		"lyftr_log_write_failures_total":     55,
 		`lyftr_build_info{version="v1.2.3"}`: 1,

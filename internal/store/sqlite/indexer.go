@@ -39,6 +39,7 @@ type indexer struct {
 	numbering  sync.Mutex
 	numbers    map[string]uint32
 	nextNumber uint32
+	behind     time.Time // since when many messages wait, zero if they do not
 }
 
 // mergedBySize is the size, in chunks, up to which segments are merged by the
@@ -104,6 +105,8 @@ func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool
 		switch {
 		case x.ctx.Err() != nil || errors.Is(err, groupcommit.ErrClosed):
 			return
+		case errors.Is(err, errRemovedMeanwhile):
+			wait = time.After(retryAfter) // more may follow
 		case err != nil:
 			// The messages are safe, and found one by one meanwhile.
 			x.store.logFault(fmt.Errorf("%s: %w", what, err))
@@ -126,6 +129,20 @@ func (x *indexer) list() []located {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.segments
+}
+
+// next is the first chunk that no segment is made of.
+func (x *indexer) next() int64 {
+	all := x.list()
+	if len(all) == 0 {
+		return 0
+	}
+	return all[len(all)-1].End()
+}
+
+// unindexed is how many messages there may be behind the segments.
+func (x *indexer) unindexed() int64 {
+	return min(x.store.messages.Load(), max(0, x.store.lastID.Load()+1-segment.FirstID(x.next())))
 }
 
 // replace puts a segment, if any, in the place of others.
@@ -151,11 +168,9 @@ func (x *indexer) build() (again bool, err error) {
 	if group := mergeable(x.list(), mergedBySize); group != nil {
 		return true, x.mergeGroup(group)
 	}
-	next := int64(0)
-	if all := x.list(); len(all) > 0 {
-		next = all[len(all)-1].End()
-	}
+	next := x.next()
 	chunks := int(segment.ChunkOf(x.store.lastID.Load()+1) - next)
+	x.tell(chunks)
 	if chunks <= 0 {
 		return false, nil
 	}
@@ -173,6 +188,20 @@ func (x *indexer) build() (again bool, err error) {
 
 // errRemovedMeanwhile is why a segment is not good any more.
 var errRemovedMeanwhile = errors.New("messages were removed meanwhile")
+
+// tell logs the begin and the end of a time in which many messages wait for
+// their segments.
+func (x *indexer) tell(chunks int) {
+	const many = 1000 // a million messages
+	switch {
+	case x.behind.IsZero() && chunks >= many:
+		x.behind = time.Now()
+		x.store.log.Info("making the index of many messages: from, to, q and statistics may be slow or 503 until it is done", "messages", x.unindexed())
+	case !x.behind.IsZero() && chunks < segment.Fan:
+		x.store.log.Info("made the index of many messages", "took_ms", time.Since(x.behind).Milliseconds())
+		x.behind = time.Time{}
+	}
+}
 
 func (x *indexer) buildFrom(first int64, chunks int) error {
 	x.numbering.Lock()
@@ -199,7 +228,7 @@ func (x *indexer) buildFrom(first int64, chunks int) error {
 		return nil
 	})
 	if errors.Is(err, errRemovedMeanwhile) {
-		return x.clear(p.id) // and it is built again
+		err = errors.Join(err, x.clear(p.id)) // and it is built again
 	}
 	return err
 }

@@ -314,7 +314,7 @@ func checkFile(path string, opened os.FileInfo) error {
 
 // Status implements message.Store.
 func (s *Store) Status() message.StoreStatus {
-	st := message.StoreStatus{Messages: s.messages.Load(), QueueDepth: s.queue.Depth()}
+	st := message.StoreStatus{Messages: s.messages.Load(), QueueDepth: s.queue.Depth(), Unindexed: s.indexer.unindexed()}
 	if f, err := os.Stat(s.path); err == nil {
 		st.DatabaseBytes = f.Size()
 	}
