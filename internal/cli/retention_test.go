@@ -7,7 +7,9 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,18 +57,24 @@ func TestParseRetention(t *testing.T) {
 
 // fakeStore notes each call of Expire and answers with what is next.
 type fakeStore struct {
+	mu      sync.Mutex
 	calls   []time.Time // what the calls asked for, as seen from when they came
 	answers []func(context.Context) (int64, error)
 }
 
 func (f *fakeStore) Expire(ctx context.Context, before time.Time) (int64, error) {
+	f.mu.Lock()
 	f.calls = append(f.calls, before)
-	if len(f.answers) == 0 {
-		return 0, nil
-	}
 	answer := f.answers[0]
 	f.answers = f.answers[1:]
+	f.mu.Unlock()
 	return answer(ctx)
+}
+
+func (f *fakeStore) asked() []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls)
 }
 
 func TestRetention(t *testing.T) {
@@ -92,8 +100,8 @@ func TestRetention(t *testing.T) {
 		began := time.Now()
 		stop := r.start(t.Context())
 		synctest.Wait()
-		if len(store.calls) != 1 {
-			t.Fatalf("%d calls at the start, want one", len(store.calls))
+		if n := len(store.asked()); n != 1 {
+			t.Fatalf("%d calls at the start, want one", n)
 		}
 		<-time.After(3*expireEvery + time.Second)
 		synctest.Wait()
@@ -107,7 +115,7 @@ func TestRetention(t *testing.T) {
 		for i := range 4 {
 			want = append(want, began.Add(time.Duration(i)*expireEvery-90*day))
 		}
-		if diff := cmp.Diff(want, store.calls); diff != "" {
+		if diff := cmp.Diff(want, store.asked()); diff != "" {
 			t.Errorf("what was asked of the store (-want +got):\n%s", diff)
 		}
 
