@@ -27,7 +27,7 @@ func options() telemetry.Options {
 		},
 		KeyIDs: map[string][]string{"native": {"current", "previous"}},
 		Store: func() message.StoreStatus {
-			return message.StoreStatus{Messages: 11, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44}
+			return message.StoreStatus{Messages: 11, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
 		},
 		Lost: func() int64 { return 55 },
 	}
@@ -154,7 +154,7 @@ func TestMetricsGauges(t *testing.T) {
 	o := options()
 	messages := int64(11)
 	o.Store = func() message.StoreStatus {
-		return message.StoreStatus{Messages: messages, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44}
+		return message.StoreStatus{Messages: messages, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
 	}
 	m := telemetry.NewMetrics(o)
 	want := map[string]float64{
@@ -166,7 +166,7 @@ func TestMetricsGauges(t *testing.T) {
 		"lyftr_log_write_failures_total":     55,
 		`lyftr_build_info{version="v1.2.3"}`: 1,
 	}
-	names := []string{"lyftr_stored", "lyftr_database", "lyftr_queue", "lyftr_log", "lyftr_build"}
+	names := []string{"lyftr_stored", "lyftr_database", "lyftr_unindexed", "lyftr_queue", "lyftr_log", "lyftr_build"}
 	if diff := cmp.Diff(want, part(scrape(t, m), names...)); diff != "" {
 		t.Error(diff)
 	}

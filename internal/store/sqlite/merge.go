@@ -181,8 +181,13 @@ func (x *indexer) drop(l located) error {
 	return x.clear(l.id)
 }
 
-// eraseNumber notes that a sender has to lose its number.
+// eraseNumber notes that a sender has to lose its number, if it has one. Served
+// by the unique index of phones.
 func (s *Store) eraseNumber(ctx context.Context, msisdn string) error {
+	var has bool
+	if err := s.readDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM phones WHERE msisdn = ?)", msisdn).Scan(&has); err != nil || !has {
+		return err
+	}
 	err := s.step(ctx, func(ctx context.Context, c *sql.Conn) error {
 		_, err := c.ExecContext(ctx, "INSERT INTO erased_senders (msisdn) VALUES (?) ON CONFLICT DO NOTHING", msisdn)
 		return err

@@ -25,7 +25,7 @@ const (
 	removeStepTime = 3 * time.Millisecond
 	removeStepRows = 64
 	// removePage is how many ids are looked up at one time.
-	removePage = 4096
+	removePage = 1 << 16
 	// expirePage is how many messages have their age looked at in one go.
 	expirePage = 512
 )
@@ -63,9 +63,6 @@ func (s *Store) Erase(ctx context.Context, from string) (removed int64, err erro
 	}
 	if err := s.eraseReport(ctx, from); err != nil {
 		return removed, removalError("erase messages: adoption report", err)
-	}
-	if removed == 0 {
-		return 0, nil
 	}
 	if err := s.eraseNumber(ctx, from); err != nil {
 		return removed, removalError("erase messages: number", err)
