@@ -18,6 +18,7 @@ type faulty struct {
 	get           func(context.Context, string, string) (message.Message, error)
 	stats         func(context.Context, message.Filter) (message.Stats, error)
 	timeline      func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error)
+	erase         func(context.Context, string) (int64, error)
 	ready         func(context.Context) error
 }
 
@@ -56,6 +57,13 @@ func (f *faulty) Timeline(ctx context.Context, filter message.Filter, b message.
 	return f.Store.Timeline(ctx, filter, b)
 }
 
+func (f *faulty) Erase(ctx context.Context, from string) (int64, error) {
+	if f.erase != nil {
+		return f.erase(ctx, from)
+	}
+	return f.Store.Erase(ctx, from)
+}
+
 func (f *faulty) Ready(ctx context.Context) error {
 	if f.ready != nil {
 		return f.ready(ctx)
@@ -83,6 +91,7 @@ func withStore(fail func() error) func(*config) {
 		timeline: func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error) {
 			return nil, fail()
 		},
+		erase: func(context.Context, string) (int64, error) { return 0, fail() },
 		ready: func(context.Context) error { return fail() },
 	})
 }

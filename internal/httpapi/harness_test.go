@@ -60,16 +60,17 @@ const patience = 20 * time.Second
 
 // config is what a test may change of a service.
 type config struct {
-	keys        []signature.Key
-	tokens      []string
-	level       slog.Level
-	maxBody     int64
-	maxInflight int64
-	saveTimeout time.Duration
-	readTimeout time.Duration
-	queueSize   int
-	fault       func(message.Store) message.Store
-	around      func(http.Handler) http.Handler
+	keys         []signature.Key
+	tokens       []string
+	level        slog.Level
+	maxBody      int64
+	maxInflight  int64
+	saveTimeout  time.Duration
+	readTimeout  time.Duration
+	writeTimeout time.Duration
+	queueSize    int
+	fault        func(message.Store) message.Store
+	around       func(http.Handler) http.Handler
 }
 
 // service is lyftr as lyftr serve puts it together.
@@ -101,11 +102,12 @@ type service struct {
 func start(t testing.TB, changes ...func(*config)) *service {
 	t.Helper()
 	c := config{
-		keys:        []signature.Key{{ID: "current", Secret: []byte(secret)}},
-		maxBody:     1 << 20,
-		maxInflight: 64 << 20,
-		saveTimeout: 5 * time.Second,
-		readTimeout: 15 * time.Second,
+		keys:         []signature.Key{{ID: "current", Secret: []byte(secret)}},
+		maxBody:      1 << 20,
+		maxInflight:  64 << 20,
+		saveTimeout:  5 * time.Second,
+		readTimeout:  15 * time.Second,
+		writeTimeout: 30 * time.Second,
 	}
 	for _, change := range changes {
 		change(&c)
@@ -168,7 +170,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		}),
 		ReadHeaderTimeout:            5 * time.Second,
 		ReadTimeout:                  c.readTimeout,
-		WriteTimeout:                 30 * time.Second,
+		WriteTimeout:                 c.writeTimeout,
 		IdleTimeout:                  60 * time.Second,
 		MaxHeaderBytes:               16 << 10,
 		DisableGeneralOptionsHandler: true,

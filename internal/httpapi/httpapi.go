@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"io"
@@ -50,6 +51,8 @@ type Server struct {
 	errors      *telemetry.Limiter
 	inflight    atomic.Int64
 	draining    atomic.Bool
+	stopping    context.Context // ends with Stop
+	stop        context.CancelFunc
 	calls       sync.Pool
 	bodies      sync.Pool
 }
@@ -70,6 +73,7 @@ type route struct {
 var routes = []route{
 	{"POST", "/webhook", "/webhook", (*Server).webhook, false, []int{200, 400, 401, 413, 415, 422, 503}},
 	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 499, 503}},
+	{"DELETE", "/messages", "/messages", (*Server).eraseMessages, true, []int{200, 401, 403, 422, 499, 503}},
 	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
 	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
@@ -100,6 +104,7 @@ func New(o Options) *Server {
 		mux:     http.NewServeMux(),
 		errors:  telemetry.NewLimiter(time.Second),
 	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.calls.New = func() any { return &call{} }
 	s.bodies.New = func() any { return new([]byte) }
 	for _, t := range o.Tokens {
@@ -139,6 +144,10 @@ func (m methods) allow() string {
 
 // Drain makes /health/ready say that the server is going to stop.
 func (s *Server) Drain() { s.draining.Store(true) }
+
+// Stop breaks off what goes on for longer than a shutdown waits and can be gone
+// on with later: an erasure.
+func (s *Server) Stop() { s.stop() }
 
 // dispatch finds the route. ServeMux would redirect a path that is not clean,
 // and a redirected POST loses its body: here such a path has no route, except
