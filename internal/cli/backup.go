@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"lyftr/internal/store"
@@ -91,10 +90,8 @@ const meterEvery = time.Second / 5
 
 func newBackupMeter(w io.Writer) *backupMeter {
 	m := &backupMeter{begun: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			m.w = w
-		}
+	if isTerminal(w) {
+		m.w = w
 	}
 	return m
 }

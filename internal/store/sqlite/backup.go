@@ -257,8 +257,8 @@ func (b *backup) remove() error {
 	return errors.Join(errs...)
 }
 
-// found is what a database holds at one moment.
-type found struct {
+// facts are what a database holds at one moment.
+type facts struct {
 	messages int64
 	schema   int64 // 0: the FastAPI service's
 	lastID   int64 // highest id ever given out
@@ -266,30 +266,30 @@ type found struct {
 }
 
 // look reads what the database holds. It refuses one that is not lyftr's.
-func look(ctx context.Context, q *sql.Conn) (f found, err error) {
+func look(ctx context.Context, q *sql.Conn) (f facts, err error) {
 	holds, err := inspect(ctx, q)
 	if err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	switch {
 	case holds.lyftr:
 		// Served by the primary key.
 		err := q.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied").Scan(&f.schema)
 		if err != nil {
-			return found{}, fmt.Errorf("read schema version: %w", err)
+			return facts{}, fmt.Errorf("read schema version: %w", err)
 		}
 	case !holds.legacy:
-		return found{}, errors.New("it has no table messages: this is no database of lyftr")
+		return facts{}, errors.New("it has no table messages: this is no database of lyftr")
 	}
 	// A database that only an older lyftr has opened has no counters.
 	counters, err := tableColumns(ctx, q, "counters")
 	if err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	if f.counted = holds.lyftr && len(counters) > 0; f.counted {
 		last, removed, err := countMessages(ctx, q)
 		if err != nil {
-			return found{}, err
+			return facts{}, err
 		}
 		f.lastID, f.messages = last, last-removed
 		return f, nil
@@ -308,7 +308,7 @@ func countRows(ctx context.Context, q *sql.Conn) (n int64, err error) {
 
 // copy writes the unfinished file, syncs it, and returns what the database held
 // at the moment of which the copy is.
-func (b *backup) copy(ctx context.Context) (found, error) {
+func (b *backup) copy(ctx context.Context) (facts, error) {
 	f, err := b.copyPages(ctx)
 	if cannotOpen(err) {
 		// SQLite needs to write beside a database with a log, or without one that
@@ -316,10 +316,10 @@ func (b *backup) copy(ctx context.Context) (found, error) {
 		f, err = b.copyFiles(ctx)
 	}
 	if err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	if err := b.file.Sync(); err != nil {
-		return found{}, fmt.Errorf("sync: %w", err)
+		return facts{}, fmt.Errorf("sync: %w", err)
 	}
 	return f, nil
 }
@@ -335,28 +335,28 @@ func cannotOpen(err error) bool {
 }
 
 // copyPages copies by SQLite's backup within one read transaction.
-func (b *backup) copyPages(ctx context.Context) (f found, err error) {
+func (b *backup) copyPages(ctx context.Context) (f facts, err error) {
 	db := openDB(readerDSN(b.path), nil)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	// The transaction begins with the first read and ends with the connection.
 	// Without it SQLite's backup begins anew whenever somebody else commits.
 	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	if f, err = look(ctx, conn); err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	var pages, pageSize int64
 	if err := conn.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &pageSize); err != nil {
-		return found{}, fmt.Errorf("count pages: %w", err)
+		return facts{}, fmt.Errorf("count pages: %w", err)
 	}
 	if err := checkSpace(filepath.Dir(b.unfinished), pages*pageSize); err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	err = conn.Raw(func(c any) error {
 		// Nothing needs a journal: the file is whole or is thrown away.

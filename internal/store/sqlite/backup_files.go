@@ -14,10 +14,10 @@ import (
 // copyFiles copies the database and its log as files and puts them together in
 // the copy. It is for a folder in which nothing can be written, so that no lyftr
 // serves the database; that none did is made sure of afterwards.
-func (b *backup) copyFiles(ctx context.Context) (f found, err error) {
+func (b *backup) copyFiles(ctx context.Context) (f facts, err error) {
 	before, err := b.stat()
 	if err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	var total, copied int64
 	for _, file := range before {
@@ -26,10 +26,10 @@ func (b *backup) copyFiles(ctx context.Context) (f found, err error) {
 		}
 	}
 	if err := checkSpace(filepath.Dir(b.unfinished), total); err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	if err := b.file.Truncate(0); err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	tell := func(n int) {
 		copied += int64(n)
@@ -40,16 +40,16 @@ func (b *backup) copyFiles(ctx context.Context) (f found, err error) {
 			continue
 		}
 		if err := copyFileTo(ctx, b.path+suffix, b.unfinished+suffix, tell); err != nil {
-			return found{}, err
+			return facts{}, err
 		}
 	}
 	after, err := b.stat()
 	if err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	for i := range before {
 		if changed(before[i], after[i]) {
-			return found{}, errors.New("the folder cannot be written to, and the database changed while it was copied: run the backup as the user that lyftr runs as")
+			return facts{}, errors.New("the folder cannot be written to, and the database changed while it was copied: run the backup as the user that lyftr runs as")
 		}
 	}
 	return b.join(ctx)
@@ -110,16 +110,16 @@ func copyFileTo(ctx context.Context, from, to string, tell func(n int)) (err err
 }
 
 // join copies the log of the unfinished file into it.
-func (b *backup) join(ctx context.Context) (f found, err error) {
+func (b *backup) join(ctx context.Context) (f facts, err error) {
 	db := openDB(fileDSN(b.unfinished, guards()), nil)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	conn, err := db.Conn(ctx)
 	if err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	if f, err = look(ctx, conn); err != nil {
-		return found{}, err
+		return facts{}, err
 	}
 	// The log goes away when the last connection of a database is closed.
 	return f, checkpointAll(ctx, conn)
