@@ -61,6 +61,8 @@ type Store struct {
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
 
+	changed notice // of messages that were stored
+
 	health health
 }
 

@@ -408,6 +408,9 @@ func (s *Store) fatalError() error {
 func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
 	s.lastID.Add(int64(created))
+	if created > 0 {
+		s.changed.wake()
+	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if s.health.lastErr != nil {

@@ -53,6 +53,15 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Stats/filters", testStatsFilters},
 		{"Timeline", testTimeline},
 		{"Timeline/limit", testTimelineLimit},
+		{"Feed/order of storing", testFeedOrder},
+		{"Feed/pages joined", testFeedPages},
+		{"Feed/saves meanwhile", testFeedWhileSaving},
+		{"Feed/latest", testFeedLatest},
+		{"Feed/opened again", testFeedReopen},
+		{"Feed/long texts", testFeedLongTexts},
+		{"Feed/refused", testFeedRefused},
+		{"Feed/changed", testFeedChanged},
+		{"Feed/many wait for changes", testFeedFollowers},
 		{"Status", testStatus},
 		{"Reopen", testReopen},
 	}
@@ -61,6 +70,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 	}
 	t.Run("Cursor/of another database", func(t *testing.T) {
 		testForeignCursor(t, newDB(t, fresh(t)), newDB(t, fresh(t)))
+	})
+	t.Run("Feed/of another database", func(t *testing.T) {
+		testForeignPosition(t, newDB(t, fresh(t)), newDB(t, fresh(t)))
 	})
 	t.Run("Random", func(t *testing.T) { testRandom(t, fresh) })
 }

@@ -1,0 +1,250 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"lyftr/internal/message"
+)
+
+const (
+	// maxFeedWait is how long a reader may have a request held, in seconds.
+	maxFeedWait = 60
+	// streamLimit is how many messages an event stream sends in one piece. A
+	// reader holds one piece at most, which others at the same position share.
+	streamLimit = 256
+	// feedHeartbeat is how long a stream is silent at most, so that neither a
+	// proxy nor the reader takes it for dead.
+	feedHeartbeat = 15 * time.Second
+	// feedRetryMS is how long a reader waits before it connects again.
+	feedRetryMS = 2000
+)
+
+// errSlow is the end of a reader who does not take what is sent to him.
+var errSlow = errors.New("the reader took nothing for too long")
+
+// feedQuery is a question to the feed.
+type feedQuery struct {
+	after    string
+	resuming bool // after comes from Last-Event-ID
+	limit    int
+	wait     time.Duration
+	stream   bool
+}
+
+// parseFeedQuery parses the query of GET /feed, and its header where that says
+// what is asked for.
+func parseFeedQuery(r *http.Request) (q feedQuery, err error) {
+	v, err := parseQuery(r.URL.RawQuery)
+	if err != nil {
+		return feedQuery{}, err
+	}
+	q = feedQuery{
+		after:  v.text("after"),
+		limit:  int(v.integer("limit", 1, message.MaxFeedLimit, message.DefaultFeedLimit)),
+		wait:   time.Duration(v.integer("wait", 0, maxFeedWait, 0)) * time.Second,
+		stream: wantsEvents(r.Header["Accept"]),
+	}
+	ids := r.Header["Last-Event-Id"]
+	if q.stream && len(ids) > 1 {
+		v.faults = append(v.faults, lastEventIDFault("Value error, the header is given more than once"))
+	}
+	if q.stream && len(ids) == 1 && ids[0] != "" {
+		q.after, q.resuming = ids[0], true
+	}
+	return q, v.err()
+}
+
+// wantsEvents reports whether an Accept header names event streams.
+func wantsEvents(accept []string) bool {
+	for _, list := range accept {
+		for kind := range strings.SplitSeq(list, ",") {
+			kind, _, _ = strings.Cut(kind, ";")
+			if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func lastEventIDFault(msg string) message.Fault {
+	return message.Fault{Loc: []any{"header", "last-event-id"}, Msg: msg, Type: message.FaultValue}
+}
+
+// explained names the parameter that a bad position came in.
+func (q *feedQuery) explained(err error) error {
+	const msg = "Value error, must be empty, latest, or a position that this database gave out"
+	switch {
+	case !errors.Is(err, message.ErrBadCursor):
+		return err
+	case q.resuming:
+		return &message.InvalidError{Faults: []message.Fault{lastEventIDFault(msg)}}
+	}
+	return queryFault("after", message.FaultValue, msg)
+}
+
+// feed answers GET /feed: at once, when there is something new, or with a
+// stream of events.
+func (s *Server) feed(c *call) error {
+	q, err := parseFeedQuery(c.r)
+	if err != nil {
+		return err
+	}
+	if q.stream {
+		return s.streamFeed(c, q)
+	}
+	ctx := c.r.Context()
+	page, err := s.Store.Feed(ctx, q.after, q.limit)
+	if err != nil {
+		return q.explained(err)
+	}
+	body, err := encodeFeed(page)
+	if err != nil {
+		return err
+	}
+	if len(page.Messages) == 0 && q.wait > 0 && c.r.Method != http.MethodHead {
+		defer s.reading(c)()
+		timer := time.NewTimer(q.wait)
+		defer timer.Stop()
+		found, err := s.readers.next(ctx, feedKey{after: page.Next, limit: q.limit}, false, timer.C)
+		switch {
+		case err != nil:
+			return q.explained(err)
+		case found != nil:
+			body = found.body
+		case ctx.Err() != nil:
+			return fmt.Errorf("wait for messages: %w", ctx.Err())
+		}
+	}
+	// The answer has its time from now on, however long the wait was.
+	if err := http.NewResponseController(c).SetWriteDeadline(time.Now().Add(s.WriteTimeout)); err != nil {
+		return err
+	}
+	return writeBody(c, http.StatusOK, body)
+}
+
+// reading counts a reader who waits, until the function that it returns is
+// called.
+func (s *Server) reading(c *call) (done func()) {
+	c.waited = true
+	s.Metrics.FeedReaders(1)
+	return func() { s.Metrics.FeedReaders(-1) }
+}
+
+// encodeFeed makes the answer with a page.
+func encodeFeed(page message.FeedPage) ([]byte, error) {
+	answer := struct {
+		Data []fullMessageJSON `json:"data"`
+		Next string            `json:"next_cursor"`
+	}{make([]fullMessageJSON, len(page.Messages)), page.Next}
+	for i, m := range page.Messages {
+		answer.Data[i] = toFullJSON(m)
+	}
+	return json.Marshal(answer)
+}
+
+// encodeEvents makes events of a page. Each has the position right behind it as
+// its id. JSON as encoding/json writes it has no line break.
+func encodeEvents(page message.FeedPage) ([]byte, error) {
+	var b []byte
+	for i, m := range page.Messages {
+		data, err := json.Marshal(toFullJSON(m))
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, "id: "...)
+		b = append(b, page.Positions[i]...)
+		b = append(b, "\nevent: message\ndata: "...)
+		b = append(b, data...)
+		b = append(b, "\n\n"...)
+	}
+	return b, nil
+}
+
+// streamFeed sends events until the reader goes away, does not keep up, or the
+// feed ends. What goes wrong once the answer has begun ends the stream: the
+// reader connects again and goes on behind the last event that he has seen.
+func (s *Server) streamFeed(c *call, q feedQuery) error {
+	ctx := c.r.Context()
+	// Only whether the position is good, and where the end is now.
+	page, err := s.Store.Feed(ctx, q.after, 0)
+	if err != nil {
+		return q.explained(err)
+	}
+	h := c.Header()
+	h["Content-Type"] = eventStream
+	h["X-Accel-Buffering"] = noBuffering
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
+	defer s.reading(c)()
+	out := streamWriter{c, http.NewResponseController(c), s.WriteTimeout}
+	defer out.extend() // for the end of the answer, which net/http writes
+	// An id without data is no event, but the reader keeps it: he resumes here
+	// even if nothing arrives before the connection is lost.
+	if err := out.send([]byte("retry: " + strconv.Itoa(feedRetryMS) + "\nid: " + page.Next + "\n\n")); err != nil {
+		return streamEnd(err)
+	}
+	key := feedKey{after: page.Next, limit: streamLimit, events: true}
+	heartbeat := time.NewTimer(feedHeartbeat)
+	defer heartbeat.Stop()
+	for tail := false; !s.readers.over(); heartbeat.Reset(feedHeartbeat) {
+		found, err := s.readers.next(ctx, key, tail, heartbeat.C)
+		switch {
+		case err != nil:
+			return err
+		case found != nil:
+			key.after, tail = found.next, !found.more
+			err = out.send(found.body)
+		case ctx.Err() != nil:
+			return nil
+		default:
+			err = out.send([]byte(":\n\n"))
+		}
+		if err != nil {
+			return streamEnd(err)
+		}
+	}
+	return nil
+}
+
+// streamEnd tells a reader who is too slow from one who has gone, which is how
+// most streams end and no fault.
+func streamEnd(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errSlow
+	}
+	return nil
+}
+
+var (
+	eventStream = []string{"text/event-stream"}
+	noBuffering = []string{"no"} // a proxy that knows it passes each event on at once
+)
+
+// streamWriter writes pieces of a stream, each of which has to be taken in time.
+type streamWriter struct {
+	c       *call
+	conn    *http.ResponseController
+	timeout time.Duration
+}
+
+func (w *streamWriter) extend() {
+	// An error shows again in what is written next.
+	_ = w.conn.SetWriteDeadline(time.Now().Add(w.timeout))
+}
+
+func (w *streamWriter) send(p []byte) error {
+	w.extend()
+	if _, err := w.c.Write(p); err != nil {
+		return err
+	}
+	return w.conn.Flush()
+}
