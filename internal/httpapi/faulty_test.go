@@ -18,6 +18,7 @@ type faulty struct {
 	get           func(context.Context, string, string) (message.Message, error)
 	stats         func(context.Context, message.Filter) (message.Stats, error)
 	timeline      func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error)
+	feed          func(context.Context, string, int) (message.FeedPage, error)
 	ready         func(context.Context) error
 }
 
@@ -56,6 +57,13 @@ func (f *faulty) Timeline(ctx context.Context, filter message.Filter, b message.
 	return f.Store.Timeline(ctx, filter, b)
 }
 
+func (f *faulty) Feed(ctx context.Context, after string, limit int) (message.FeedPage, error) {
+	if f.feed != nil {
+		return f.feed(ctx, after, limit)
+	}
+	return f.Store.Feed(ctx, after, limit)
+}
+
 func (f *faulty) Ready(ctx context.Context) error {
 	if f.ready != nil {
 		return f.ready(ctx)
@@ -83,6 +91,7 @@ func withStore(fail func() error) func(*config) {
 		timeline: func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error) {
 			return nil, fail()
 		},
+		feed:  func(context.Context, string, int) (message.FeedPage, error) { return message.FeedPage{}, fail() },
 		ready: func(context.Context) error { return fail() },
 	})
 }

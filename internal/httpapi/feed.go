@@ -193,9 +193,9 @@ func (s *Server) streamFeed(c *call, q feedQuery) error {
 		return streamEnd(err)
 	}
 	key := feedKey{after: page.Next, limit: streamLimit, events: true}
-	heartbeat := time.NewTimer(feedHeartbeat)
+	heartbeat := time.NewTimer(s.heartbeat)
 	defer heartbeat.Stop()
-	for tail := false; !s.readers.over(); heartbeat.Reset(feedHeartbeat) {
+	for tail := false; !s.readers.over(); heartbeat.Reset(s.heartbeat) {
 		found, err := s.readers.next(ctx, key, tail, heartbeat.C)
 		switch {
 		case err != nil:

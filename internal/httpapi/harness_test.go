@@ -69,6 +69,7 @@ type config struct {
 	readTimeout time.Duration
 	queueSize   int
 	writeLimit  time.Duration
+	heartbeat   time.Duration
 	fault       func(message.Store) message.Store
 	around      func(http.Handler) http.Handler
 }
@@ -158,6 +159,9 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		SaveTimeout:      c.saveTimeout,
 		WriteTimeout:     c.writeLimit,
 	})
+	if c.heartbeat > 0 {
+		s.api.SetHeartbeat(c.heartbeat)
+	}
 	s.series = slices.Sorted(maps.Keys(s.scrape()))
 
 	var handler http.Handler = s.api

@@ -54,6 +54,7 @@ type Server struct {
 	inflight    atomic.Int64
 	draining    atomic.Bool
 	readers     *readers
+	heartbeat   time.Duration
 	calls       sync.Pool
 	bodies      sync.Pool
 }
@@ -105,6 +106,8 @@ func New(o Options) *Server {
 		mux:     http.NewServeMux(),
 		errors:  telemetry.NewLimiter(time.Second),
 		readers: newReaders(o.Store),
+
+		heartbeat: feedHeartbeat,
 	}
 	s.calls.New = func() any { return &call{} }
 	s.bodies.New = func() any { return new([]byte) }
