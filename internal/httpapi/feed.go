@@ -203,7 +203,7 @@ func (s *Server) streamFeed(c *call, q feedQuery) error {
 		case found != nil:
 			key.after, tail = found.next, !found.more
 			err = out.send(found.body)
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, s.readers.over():
 			return nil
 		default:
 			err = out.send([]byte(":\n\n"))
