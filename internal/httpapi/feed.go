@@ -78,16 +78,16 @@ func lastEventIDFault(msg string) message.Fault {
 	return message.Fault{Loc: []any{"header", "last-event-id"}, Msg: msg, Type: message.FaultValue}
 }
 
-// explained names the parameter that a bad position came in.
+// explained names the place that a bad position came from.
 func (q *feedQuery) explained(err error) error {
-	const msg = "Value error, must be empty, latest, or a position that this database gave out"
-	switch {
-	case !errors.Is(err, message.ErrBadCursor):
+	if !errors.Is(err, message.ErrBadCursor) {
 		return err
-	case q.resuming:
-		return &message.InvalidError{Faults: []message.Fault{lastEventIDFault(msg)}}
 	}
-	return queryFault("after", message.FaultValue, msg)
+	fault := lastEventIDFault("Value error, must be empty, latest, or a position that this database gave out")
+	if !q.resuming {
+		fault.Loc = []any{"query", "after"}
+	}
+	return &message.InvalidError{Faults: []message.Fault{fault}}
 }
 
 // feed answers GET /feed: at once, when there is something new, or with a
@@ -110,7 +110,9 @@ func (s *Server) feed(c *call) error {
 		return err
 	}
 	if len(page.Messages) == 0 && q.wait > 0 && c.r.Method != http.MethodHead {
-		defer s.reading(c)()
+		c.waited = true
+		s.Metrics.FeedReaders(1)
+		defer s.Metrics.FeedReaders(-1)
 		timer := time.NewTimer(q.wait)
 		defer timer.Stop()
 		found, err := s.readers.next(ctx, feedKey{after: page.Next, limit: q.limit}, false, timer.C)
@@ -128,14 +130,6 @@ func (s *Server) feed(c *call) error {
 		return err
 	}
 	return writeBody(c, http.StatusOK, body)
-}
-
-// reading counts a reader who waits, until the function that it returns is
-// called.
-func (s *Server) reading(c *call) (done func()) {
-	c.waited = true
-	s.Metrics.FeedReaders(1)
-	return func() { s.Metrics.FeedReaders(-1) }
 }
 
 // encodeFeed makes the answer with a page.
@@ -184,7 +178,9 @@ func (s *Server) streamFeed(c *call, q feedQuery) error {
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
-	defer s.reading(c)()
+	c.waited = true
+	s.Metrics.FeedReaders(1)
+	defer s.Metrics.FeedReaders(-1)
 	out := streamWriter{c, http.NewResponseController(c), s.WriteTimeout}
 	defer out.extend() // for the end of the answer, which net/http writes
 	// An id without data is no event, but the reader keeps it: he resumes here
