@@ -40,12 +40,12 @@ type feedQuery struct {
 
 // parseFeedQuery parses the query of GET /feed, and its header where that says
 // what is asked for.
-func parseFeedQuery(r *http.Request) (q feedQuery, err error) {
+func parseFeedQuery(r *http.Request) (*feedQuery, error) {
 	v, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
-		return feedQuery{}, err
+		return nil, err
 	}
-	q = feedQuery{
+	q := &feedQuery{
 		after:  v.text("after"),
 		limit:  int(v.integer("limit", 1, message.MaxFeedLimit, message.DefaultFeedLimit)),
 		wait:   time.Duration(v.integer("wait", 0, maxFeedWait, 0)) * time.Second,
@@ -94,12 +94,17 @@ func (q *feedQuery) explained(err error) error {
 // stream of events.
 func (s *Server) feed(c *call) error {
 	q, err := parseFeedQuery(c.r)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if q.stream {
+	case q.stream:
 		return s.streamFeed(c, q)
 	}
+	return s.pageFeed(c, q)
+}
+
+// pageFeed answers with one page, which it waits for if it may.
+func (s *Server) pageFeed(c *call, q *feedQuery) error {
 	ctx := c.r.Context()
 	page, err := s.Store.Feed(ctx, q.after, q.limit)
 	if err != nil {
@@ -165,82 +170,88 @@ func encodeEvents(page message.FeedPage) ([]byte, error) {
 // streamFeed sends events until the reader goes away, does not keep up, or the
 // feed ends. What goes wrong once the answer has begun ends the stream: the
 // reader connects again and goes on behind the last event that he has seen.
-func (s *Server) streamFeed(c *call, q feedQuery) error {
-	ctx := c.r.Context()
-	// Only whether the position is good, and where the end is now.
-	page, err := s.Store.Feed(ctx, q.after, 0)
-	if err != nil {
-		return q.explained(err)
-	}
-	h := c.Header()
-	h["Content-Type"] = eventStream
-	h["X-Accel-Buffering"] = noBuffering
-	if c.r.Method == http.MethodHead {
-		return nil
+//
+// Its frame is kept small, for it stays while the reader waits.
+func (s *Server) streamFeed(c *call, q *feedQuery) error {
+	out, err := s.beginStream(c, q)
+	if err != nil || c.r.Method == http.MethodHead {
+		return err
 	}
 	c.waited = true
 	s.Metrics.FeedReaders(1)
 	defer s.Metrics.FeedReaders(-1)
-	out := streamWriter{c, http.NewResponseController(c), s.WriteTimeout}
 	defer out.extend() // for the end of the answer, which net/http writes
-	// An id without data is no event, but the reader keeps it: he resumes here
-	// even if nothing arrives before the connection is lost.
-	if err := out.send([]byte("retry: " + strconv.Itoa(feedRetryMS) + "\nid: " + page.Next + "\n\n")); err != nil {
-		return streamEnd(err)
-	}
-	key := feedKey{after: page.Next, limit: streamLimit, events: true}
-	heartbeat := time.NewTimer(s.heartbeat)
-	defer heartbeat.Stop()
-	for tail := false; !s.readers.over(); heartbeat.Reset(s.heartbeat) {
-		found, err := s.readers.next(ctx, key, tail, heartbeat.C)
-		switch {
-		case err != nil:
-			return err
-		case found != nil:
-			key.after, tail = found.next, !found.more
-			err = out.send(found.body)
-		case ctx.Err() != nil, s.readers.over():
-			return nil
-		default:
-			err = out.send([]byte(":\n\n"))
-		}
-		if err != nil {
-			return streamEnd(err)
-		}
-	}
-	return nil
+	return s.follow(out)
 }
 
-// streamEnd tells a reader who is too slow from one who has gone, which is how
-// most streams end and no fault.
-func streamEnd(err error) error {
+// beginStream checks the position and sets the header.
+func (s *Server) beginStream(c *call, q *feedQuery) (*eventStream, error) {
+	page, err := s.Store.Feed(c.r.Context(), q.after, 0)
+	if err != nil {
+		return nil, q.explained(err)
+	}
+	h := c.Header()
+	h["Content-Type"] = eventStreamType
+	h["X-Accel-Buffering"] = noBuffering
+	return &eventStream{
+		call:    c,
+		conn:    http.NewResponseController(c),
+		timeout: s.WriteTimeout,
+		key:     feedKey{after: page.Next, limit: streamLimit, events: true},
+	}, nil
+}
+
+// follow sends what comes.
+func (s *Server) follow(out *eventStream) error {
+	// An id without data is no event, but the reader keeps it: he resumes here
+	// even if nothing arrives before the connection is lost.
+	err := out.send([]byte("retry: " + strconv.Itoa(feedRetryMS) + "\nid: " + out.key.after + "\n\n"))
+	heartbeat := time.NewTimer(s.heartbeat)
+	defer heartbeat.Stop()
+	for err == nil && !s.readers.over() {
+		heartbeat.Reset(s.heartbeat)
+		found, fault := s.readers.next(out.r.Context(), out.key, out.tail, heartbeat.C)
+		switch {
+		case fault != nil:
+			return fault
+		case found != nil:
+			out.key.after, out.tail = found.next, !found.more
+			err = out.send(found.body)
+		case out.r.Context().Err() == nil && !s.readers.over():
+			err = out.send([]byte(":\n\n"))
+		default:
+			return nil
+		}
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return errSlow
 	}
-	return nil
+	return nil // he has gone, which is how most streams end
 }
 
 var (
-	eventStream = []string{"text/event-stream"}
-	noBuffering = []string{"no"} // a proxy that knows it passes each event on at once
+	eventStreamType = []string{"text/event-stream"}
+	noBuffering     = []string{"no"} // a proxy that knows it passes each event on at once
 )
 
-// streamWriter writes pieces of a stream, each of which has to be taken in time.
-type streamWriter struct {
-	c       *call
+// eventStream is a stream on its way. Each piece of it has to be taken in time.
+type eventStream struct {
+	*call
 	conn    *http.ResponseController
 	timeout time.Duration
+	key     feedKey // of what comes next
+	tail    bool    // the reader has seen the end
 }
 
-func (w *streamWriter) extend() {
+func (e *eventStream) extend() {
 	// An error shows again in what is written next.
-	_ = w.conn.SetWriteDeadline(time.Now().Add(w.timeout))
+	_ = e.conn.SetWriteDeadline(time.Now().Add(e.timeout))
 }
 
-func (w *streamWriter) send(p []byte) error {
-	w.extend()
-	if _, err := w.c.Write(p); err != nil {
+func (e *eventStream) send(p []byte) error {
+	e.extend()
+	if _, err := e.Write(p); err != nil {
 		return err
 	}
-	return w.conn.Flush()
+	return e.conn.Flush()
 }
