@@ -16,7 +16,7 @@ import (
 type stream struct {
 	s        *service
 	request  string // its id
-	resp     *http.Response
+	body     io.ReadCloser
 	lines    *bufio.Scanner
 	lastID   string
 	retry    string
@@ -44,14 +44,17 @@ func (s *service) events(target string, changes ...func(*http.Request)) *stream 
 	for _, change := range changes {
 		change(r)
 	}
-	if st.resp, err = s.client.Do(r); err != nil {
+	resp, err := s.client.Do(r)
+	if err != nil {
 		s.t.Fatalf("%s: %v", target, err)
 	}
-	if kind := st.resp.Header.Get("Content-Type"); st.resp.StatusCode != http.StatusOK || kind != "text/event-stream" {
-		b, _ := io.ReadAll(st.resp.Body)
-		s.t.Fatalf("%s: got %d %s %s", target, st.resp.StatusCode, kind, b)
+	s.t.Cleanup(func() { _ = resp.Body.Close() })
+	st.body = resp.Body
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || kind != "text/event-stream" {
+		b, _ := io.ReadAll(resp.Body)
+		s.t.Fatalf("%s: got %d %s %s", target, resp.StatusCode, kind, b)
 	}
-	st.lines = bufio.NewScanner(st.resp.Body)
+	st.lines = bufio.NewScanner(resp.Body)
 	st.lines.Buffer(nil, 1<<20)
 	st.lines.Split(eventLines)
 	st.block()
@@ -147,8 +150,8 @@ func (st *stream) rest() (n int) {
 
 func (st *stream) close() {
 	st.cancel()
-	if st.resp != nil {
-		_ = st.resp.Body.Close()
+	if st.body != nil {
+		_ = st.body.Close()
 	}
 }
 
