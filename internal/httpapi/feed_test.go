@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,6 +222,37 @@ func decoded(t testing.TB, body string) message.Message {
 	}
 	return m
 }
+
+// What is stored while a reader looks and finds nothing is not missed.
+func TestFeedStoredMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, accept := range []string{"*/*", "text/event-stream"} {
+		f := &faulty{}
+		s := start(t, withFault(f))
+		var empty atomic.Int64
+		f.feed = func(ctx context.Context, after string, limit int) (message.FeedPage, error) {
+			page, err := f.Store.Feed(ctx, after, limit)
+			// The last look before the wait.
+			if last := map[string]int64{"*/*": 2, "text/event-stream": 1}[accept]; limit > 0 && len(page.Messages) == 0 && empty.Add(1) == last {
+				s.save(decoded(t, hello))
+			}
+			return page, err
+		}
+		begin := time.Now()
+		if accept == "*/*" {
+			wantIDs(t, "the answer", s.feed("?wait=60").ids(), "m1")
+		} else {
+			wantIDs(t, "the stream", s.events("/feed").ids(1), "m1")
+		}
+		if took := time.Since(begin); took > feedSoon {
+			t.Errorf("%s: it took %v", accept, took)
+		}
+	}
+}
+
+// feedSoon is far more than a message takes to its readers, and less than the
+// heartbeat after which a stream looks again.
+const feedSoon = 10 * time.Second
 
 // A client that goes away while it waits leaves nothing behind.
 func TestFeedClientGone(t *testing.T) {

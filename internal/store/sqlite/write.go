@@ -409,7 +409,7 @@ func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
 	s.lastID.Add(int64(created))
 	if created > 0 {
-		s.changed.wake()
+		s.changed.wake() // when Feed can see that there is more
 	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
