@@ -187,15 +187,15 @@ func TestStreamOddClients(t *testing.T) {
 func TestStreamHeartbeat(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *config) {
-		c.heartbeat, c.writeLimit, c.readTimeout = 100*time.Millisecond, 250*time.Millisecond, 250*time.Millisecond
+		c.heartbeat, c.writeLimit, c.readTimeout = 100*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
 	})
 	st, other := s.events("/feed"), s.events("/feed")
-	for st.comments < 6 {
+	for st.comments < 10 {
 		if e, ok := st.block(); ok || st.ended {
 			t.Fatalf("got %+v, ended: %v", e, st.ended)
 		}
 	}
-	s.post(hello)
+	s.seed(hello)
 	wantIDs(t, "after some silence", st.ids(1), "m1")
 	wantIDs(t, "after some silence, the other", other.ids(1), "m1")
 	s.api.EndFeed()
@@ -207,7 +207,7 @@ func TestStreamHeartbeat(t *testing.T) {
 // A reader who takes nothing is cut off; nobody waits for him.
 func TestStreamSlowReader(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config) { c.writeLimit = 500 * time.Millisecond })
+	s := start(t, func(c *config) { c.writeLimit = 2 * time.Second })
 	text := strings.Repeat("😀", message.MaxTextLength)
 	const messages = 1500 // 24 MiB: more than the system's buffers take
 	for i := 0; i < messages; i += 100 {
