@@ -39,6 +39,9 @@ type Options struct {
 	MaxInflightBytes int64
 	// SaveTimeout is how long a delivery waits for its commit.
 	SaveTimeout time.Duration
+	// WriteTimeout is how long an answer that was waited for may take to be
+	// written, and each piece of an event stream.
+	WriteTimeout time.Duration
 }
 
 // Server answers requests. Make it with New.
@@ -53,6 +56,8 @@ type Server struct {
 	draining    atomic.Bool
 	stopping    context.Context // ends with Stop
 	stop        context.CancelFunc
+	readers     *readers
+	heartbeat   time.Duration
 	calls       sync.Pool
 	bodies      sync.Pool
 }
@@ -77,6 +82,7 @@ var routes = []route{
 	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
 	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
+	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
@@ -103,6 +109,9 @@ func New(o Options) *Server {
 		Options: o,
 		mux:     http.NewServeMux(),
 		errors:  telemetry.NewLimiter(time.Second),
+		readers: newReaders(o.Store),
+
+		heartbeat: feedHeartbeat,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.calls.New = func() any { return &call{} }
@@ -148,6 +157,10 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // Stop breaks off what goes on for longer than a shutdown waits and can be gone
 // on with later: an erasure.
 func (s *Server) Stop() { s.stop() }
+
+// EndFeed answers those who wait for the feed with what there is, ends the event
+// streams, and has nobody wait from now on.
+func (s *Server) EndFeed() { s.readers.end() }
 
 // dispatch finds the route. ServeMux would redirect a path that is not clean,
 // and a redirected POST loses its body: here such a path has no route, except

@@ -48,6 +48,22 @@ type Store interface {
 	// counts.
 	Expire(ctx context.Context, before time.Time) (removed int64, err error)
 
+	// Feed returns the messages behind a position in the order in which they
+	// were stored, at most limit and about MaxFeedBytes of text. An empty
+	// position is before the first message, FeedLatest behind the last. A reader
+	// who goes on from the position that he was given sees every message once,
+	// less those that were removed before he came to them. With limit 0 the page
+	// is empty: it only tells whether the position is good, and has it in Next.
+	// Feed returns ErrBadCursor for a position that the database did not give
+	// out, or that is ahead of it since it was replaced by an older copy.
+	Feed(ctx context.Context, after string, limit int) (FeedPage, error)
+
+	// Changed returns a channel that is closed soon after a message is stored
+	// that Feed did not show when Changed was called. It may be closed for
+	// nothing, but not by duplicates. It is meant to be taken before Feed and
+	// waited for when Feed finds nothing.
+	Changed() <-chan struct{}
+
 	// Ready returns nil if a message could be saved now, else what is wrong.
 	Ready(ctx context.Context) error
 

@@ -68,6 +68,8 @@ type Store struct {
 	deletions atomic.Int64
 	reportDue atomic.Pointer[time.Time] // see expireReport
 
+	changed notice // of messages that were stored
+
 	health health
 }
 
