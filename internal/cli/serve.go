@@ -171,6 +171,7 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		MaxBodyBytes:     c.MaxBodyBytes,
 		MaxInflightBytes: c.MaxInflightBytes,
 		SaveTimeout:      c.SaveTimeout,
+		WriteTimeout:     c.WriteTimeout,
 	})
 	return c.serve(e.ctx, log, api, db.Failed())
 }
@@ -225,6 +226,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		case <-failed:
 		}
 	}
+	api.EndExports()
 	stop, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(stop); err != nil {

@@ -18,6 +18,7 @@ type faulty struct {
 	get           func(context.Context, string, string) (message.Message, error)
 	stats         func(context.Context, message.Filter) (message.Stats, error)
 	timeline      func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error)
+	walk          func(context.Context, message.Filter, message.Order, func(message.Message) error) error
 	ready         func(context.Context) error
 }
 
@@ -56,6 +57,13 @@ func (f *faulty) Timeline(ctx context.Context, filter message.Filter, b message.
 	return f.Store.Timeline(ctx, filter, b)
 }
 
+func (f *faulty) Walk(ctx context.Context, filter message.Filter, o message.Order, yield func(message.Message) error) error {
+	if f.walk != nil {
+		return f.walk(ctx, filter, o, yield)
+	}
+	return f.Store.Walk(ctx, filter, o, yield)
+}
+
 func (f *faulty) Ready(ctx context.Context) error {
 	if f.ready != nil {
 		return f.ready(ctx)
@@ -82,6 +90,9 @@ func withStore(fail func() error) func(*config) {
 		stats: func(context.Context, message.Filter) (message.Stats, error) { return message.Stats{}, fail() },
 		timeline: func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error) {
 			return nil, fail()
+		},
+		walk: func(context.Context, message.Filter, message.Order, func(message.Message) error) error {
+			return fail()
 		},
 		ready: func(context.Context) error { return fail() },
 	})
@@ -110,4 +121,18 @@ func lock(t *testing.T, s *service) (unlock func()) {
 	})
 	t.Cleanup(unlock)
 	return unlock
+}
+
+// logCanBeEmptied fails if a read transaction holds the database's log.
+func (s *service) logCanBeEmptied() {
+	s.t.Helper()
+	db, err := sql.Open("sqlite", s.path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	var busy, frames, copied int
+	if err := db.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied); err != nil || busy != 0 {
+		s.t.Errorf("the log cannot be emptied: busy %d, %v", busy, err)
+	}
 }

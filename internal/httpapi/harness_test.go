@@ -68,6 +68,7 @@ type config struct {
 	saveTimeout time.Duration
 	readTimeout time.Duration
 	queueSize   int
+	writeLimit  time.Duration
 	fault       func(message.Store) message.Store
 	around      func(http.Handler) http.Handler
 }
@@ -106,6 +107,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		maxInflight: 64 << 20,
 		saveTimeout: 5 * time.Second,
 		readTimeout: 15 * time.Second,
+		writeLimit:  30 * time.Second,
 	}
 	for _, change := range changes {
 		change(&c)
@@ -154,6 +156,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		MaxBodyBytes:     c.maxBody,
 		MaxInflightBytes: c.maxInflight,
 		SaveTimeout:      c.saveTimeout,
+		WriteTimeout:     c.writeLimit,
 	})
 	s.series = slices.Sorted(maps.Keys(s.scrape()))
 
@@ -168,7 +171,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		}),
 		ReadHeaderTimeout:            5 * time.Second,
 		ReadTimeout:                  c.readTimeout,
-		WriteTimeout:                 30 * time.Second,
+		WriteTimeout:                 c.writeLimit,
 		IdleTimeout:                  60 * time.Second,
 		MaxHeaderBytes:               16 << 10,
 		DisableGeneralOptionsHandler: true,

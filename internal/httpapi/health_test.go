@@ -125,6 +125,7 @@ func TestMetricsAtStart(t *testing.T) {
 		"/messages/{message_id}": {200, 401, 404, 422, 499, 500, 503},
 		"/stats":                 {200, 401, 422, 499, 500, 503},
 		"/stats/timeline":        {200, 401, 422, 499, 500, 503},
+		"/export":                {200, 401, 422, 499, 500, 503, 505},
 		"/health/live":           {200, 500},
 		"/health/ready":          {200, 500, 503},
 		"/metrics":               {200, 500},

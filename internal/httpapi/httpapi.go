@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"io"
@@ -38,6 +39,8 @@ type Options struct {
 	MaxInflightBytes int64
 	// SaveTimeout is how long a delivery waits for its commit.
 	SaveTimeout time.Duration
+	// WriteTimeout is how long each piece of an export may take to be written.
+	WriteTimeout time.Duration
 }
 
 // Server answers requests. Make it with New.
@@ -50,6 +53,9 @@ type Server struct {
 	errors      *telemetry.Limiter
 	inflight    atomic.Int64
 	draining    atomic.Bool
+	exports     chan struct{} // holds one for each export that runs
+	ending      context.Context
+	endExports  context.CancelFunc
 	calls       sync.Pool
 	bodies      sync.Pool
 }
@@ -73,6 +79,7 @@ var routes = []route{
 	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
 	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
+	{"GET", "/export", "/export", (*Server).export, true, []int{200, 401, 422, 499, 503, 505}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
@@ -99,7 +106,9 @@ func New(o Options) *Server {
 		Options: o,
 		mux:     http.NewServeMux(),
 		errors:  telemetry.NewLimiter(time.Second),
+		exports: make(chan struct{}, maxExports),
 	}
+	s.ending, s.endExports = context.WithCancel(context.Background())
 	s.calls.New = func() any { return &call{} }
 	s.bodies.New = func() any { return new([]byte) }
 	for _, t := range o.Tokens {
@@ -139,6 +148,9 @@ func (m methods) allow() string {
 
 // Drain makes /health/ready say that the server is going to stop.
 func (s *Server) Drain() { s.draining.Store(true) }
+
+// EndExports cuts off the exports that run, and has none begin from now on.
+func (s *Server) EndExports() { s.endExports() }
 
 // dispatch finds the route. ServeMux would redirect a path that is not clean,
 // and a redirected POST loses its body: here such a path has no route, except
