@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -77,9 +78,16 @@ type Reader struct {
 	offset  int64
 	lines   int64
 	begun   bool
+	before  state   // that before the last Read
 	columns columns // of CSV
 	line    []byte  // the last line
 	cells   cells   // of the last record of CSV
+}
+
+// state is what a Mark is made of.
+type state struct {
+	offset, lines int64
+	sum           []byte // the hash, marshalled: cheaper than its end
 }
 
 const readBuffer = 64 << 10
@@ -92,6 +100,18 @@ func NewReader(f Format, in io.Reader) *Reader {
 // Mark is the place behind the last message, or line that was wrong.
 func (r *Reader) Mark() Mark {
 	return Mark{Offset: r.offset, Line: r.lines, SHA256: hex.EncodeToString(r.sum.Sum(nil))}
+}
+
+// MarkBefore is the place before the last message, or line that was wrong.
+func (r *Reader) MarkBefore() Mark {
+	if r.before.sum == nil {
+		return Mark{} // nothing was read
+	}
+	sum := sha256.New()
+	if err := sum.(encoding.BinaryUnmarshaler).UnmarshalBinary(r.before.sum); err != nil {
+		panic("transfer: " + err.Error()) // it is what a SHA-256 has made
+	}
+	return Mark{Offset: r.before.offset, Line: r.before.lines, SHA256: hex.EncodeToString(sum.Sum(nil))}
 }
 
 // Offset is how many bytes were read.
@@ -124,10 +144,20 @@ func (r *Reader) Read() (message.Message, error) {
 	if err := r.begin(); err != nil {
 		return message.Message{}, err
 	}
+	if err := r.remember(); err != nil {
+		return message.Message{}, err
+	}
 	if r.format == CSV {
 		return r.readCSV()
 	}
 	return r.readNDJSON()
+}
+
+// remember keeps the place where the reader is for MarkBefore.
+func (r *Reader) remember() (err error) {
+	r.before.offset, r.before.lines = r.offset, r.lines
+	r.before.sum, err = r.sum.(encoding.BinaryAppender).AppendBinary(r.before.sum[:0])
+	return err
 }
 
 // begin passes over a byte order mark, and reads the header.

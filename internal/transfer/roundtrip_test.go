@@ -140,6 +140,12 @@ func TestSkip(t *testing.T) {
 					}
 				}
 				mark := first.Mark()
+				if n < len(all) {
+					_, err := first.Read()
+					if diff := cmp.Diff(mark, first.MarkBefore()); diff != "" && n > 0 || err != nil {
+						t.Fatalf("the mark before the next one (-want +got), %v:\n%s", err, diff)
+					}
+				}
 				second := transfer.NewReader(f, bytes.NewReader(file))
 				if err := second.Skip(mark); err != nil {
 					t.Fatalf("Skip(%+v): %v", mark, err)
