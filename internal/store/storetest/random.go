@@ -36,6 +36,7 @@ func testRandom(t *testing.T, fresh func(*testing.T) Database) {
 			"save 3":   r.save,
 			"list":     r.list,
 			"walk":     r.walk,
+			"walk all": r.walkAll,
 			"get":      r.get,
 			"stats":    r.stats,
 			"timeline": r.timeline,
