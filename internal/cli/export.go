@@ -60,6 +60,8 @@ func (c *exportCommand) query() (transfer.Format, message.Filter, message.Order,
 	return format, f, order, c.check()
 }
 
+var errExportInterrupted = errors.New("export: interrupted")
+
 // Run writes everything that matches.
 func (c *exportCommand) Run(e *environment) (err error) {
 	format, filter, order, err := c.query()
@@ -67,7 +69,10 @@ func (c *exportCommand) Run(e *environment) (err error) {
 		return err
 	}
 	db, err := store.Open(e.ctx, c.DatabaseURL, store.Options{ReadOnly: true, ReadTimeout: exportReadTimeout})
-	if err != nil {
+	switch {
+	case err != nil && e.ctx.Err() != nil:
+		return errExportInterrupted
+	case err != nil:
 		return fmt.Errorf("export: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
@@ -82,7 +87,7 @@ func (c *exportCommand) Run(e *environment) (err error) {
 	p.clear()
 	switch {
 	case err != nil && e.ctx.Err() != nil:
-		return errors.New("export: interrupted")
+		return errExportInterrupted
 	case err != nil:
 		return fmt.Errorf("export: %w", err)
 	}

@@ -58,7 +58,10 @@ func (c *importCommand) Run(e *environment) (err error) {
 		return err
 	}
 	db, err := store.Open(e.ctx, c.DatabaseURL, store.Options{Logger: telemetry.NewLogger(e.stderr, slog.LevelWarn)})
-	if err != nil {
+	switch {
+	case err != nil && e.ctx.Err() != nil:
+		return errImportInterrupted
+	case err != nil:
 		return fmt.Errorf("import: %w", explainInUse(err))
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
