@@ -103,7 +103,7 @@ func (s *Server) guard(c *call) {
 		}
 		c.err = errPanic
 		if c.status != 0 {
-			c.err = errAborted
+			c.err = fmt.Errorf("%w: %w", errAborted, errPanic)
 		}
 	}()
 	s.dispatch(c)

@@ -306,7 +306,7 @@ func TestFeedEnd(t *testing.T) {
 	s.readersAre(6)
 	s.api.Drain() // says not ready, and holds nobody up
 	s.readersAre(6)
-	s.api.EndFeed()
+	s.api.End()
 	for range 3 {
 		a := <-answers
 		wantIDs(t, "at the end", a.ids())

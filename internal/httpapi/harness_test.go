@@ -203,7 +203,7 @@ func (s *service) stop() []entry {
 	s.t.Helper()
 	s.stopped.Do(func() {
 		s.client.CloseIdleConnections()
-		s.api.EndFeed()
+		s.api.End()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.server.Shutdown(ctx); err != nil {

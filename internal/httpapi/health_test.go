@@ -126,6 +126,7 @@ func TestMetricsAtStart(t *testing.T) {
 		"/stats":                 {200, 401, 422, 499, 500, 503},
 		"/stats/timeline":        {200, 401, 422, 499, 500, 503},
 		"/feed":                  {200, 401, 422, 499, 500, 503},
+		"/export":                {200, 401, 422, 499, 500, 503, 505},
 		"/health/live":           {200, 500},
 		"/health/ready":          {200, 500, 503},
 		"/metrics":               {200, 500},

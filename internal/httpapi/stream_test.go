@@ -59,7 +59,7 @@ func TestStreamFraming(t *testing.T) {
 			t.Fatalf("%v after %s", err, got)
 		}
 	}
-	s.api.EndFeed()
+	s.api.End()
 	rest, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Error(err)
@@ -177,7 +177,7 @@ func TestStreamOddClients(t *testing.T) {
 	if len(resp.TransferEncoding) > 0 || !strings.HasPrefix(string(buf[:n]), "retry: 2000\nid: ") {
 		t.Errorf("HTTP/1.0: %v %s", resp.Header, buf[:n])
 	}
-	s.api.EndFeed()
+	s.api.End()
 	if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
 		t.Errorf("the end: %q, %v", rest, err)
 	}
@@ -198,7 +198,7 @@ func TestStreamHeartbeat(t *testing.T) {
 	s.seed(hello)
 	wantIDs(t, "after some silence", st.ids(1), "m1")
 	wantIDs(t, "after some silence, the other", other.ids(1), "m1")
-	s.api.EndFeed()
+	s.api.End()
 	if st.rest(); !st.ended {
 		t.Errorf("the end: %v", st.lines.Err())
 	}

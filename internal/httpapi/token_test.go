@@ -12,7 +12,7 @@ func TestAPIToken(t *testing.T) {
 	s.seed(hello)
 	protected := []string{
 		"/messages", "/messages?limit=0", "/messages?limit=%zz", "/messages/", "/messages/m1", "/messages/none", "/messages//m1", "/messages/../messages", "/messages/./m1",
-		"/messages/%2e%2e/stats", "/messages/m1?source=native", "/feed", "/feed?wait=60", "/feed?after=x", "/stats", "/stats?since=x", "/stats/timeline", "/stats/timeline?bucket=x", "/%6dessages", "http://evil.test/messages",
+		"/messages/%2e%2e/stats", "/messages/m1?source=native", "/export", "/export?format=x", "/feed", "/feed?wait=60", "/feed?after=x", "/stats", "/stats?since=x", "/stats/timeline", "/stats/timeline?bucket=x", "/%6dessages", "http://evil.test/messages",
 	}
 	c := s.dial()
 	send := func(method, target string, headers ...string) answer {
@@ -69,7 +69,7 @@ func TestAPIToken(t *testing.T) {
 	}
 	if got := s.scrape(); got[`http_requests_total{path="/messages",status="401"}`]+got[`http_requests_total{path="/messages/{message_id}",status="401"}`]+
 		got[`http_requests_total{path="/stats",status="401"}`]+got[`http_requests_total{path="/stats/timeline",status="401"}`]+
-		got[`http_requests_total{path="/feed",status="401"}`] != float64(n) {
+		got[`http_requests_total{path="/feed",status="401"}`]+got[`http_requests_total{path="/export",status="401"}`] != float64(n) {
 		t.Errorf("401 is counted for other routes, or not %d times", n)
 	}
 	for _, query := range []string{"access_token=zq-token-one", "token=zq-token-one", "api_token=zq-token-one"} {

@@ -23,6 +23,12 @@ type Store interface {
 	// that List did not give out for the same filter and order.
 	List(ctx context.Context, q Query) (Page, error)
 
+	// Walk calls yield for every message that matches, in the order of a list, at
+	// constant memory. What was there when it began and stays comes exactly once,
+	// what arrives meanwhile at most once. An error of yield ends it and is
+	// returned as it is. While yield runs nothing of the store is held.
+	Walk(ctx context.Context, f Filter, o Order, yield func(Message) error) error
+
 	// Get returns one message by its ID, or ErrNotFound. With an empty source
 	// it returns the first by source, in byte order, of those that share the ID.
 	Get(ctx context.Context, source, id string) (Message, error)
@@ -81,6 +87,10 @@ type Store interface {
 
 // StoreStatus is a store's state at one moment.
 type StoreStatus struct {
+	// Identity tells this database from others. It is made with the database,
+	// and no secret; a copy has the same.
+	Identity string
+
 	Messages      int64 // messages stored
 	DatabaseBytes int64 // size of the database on disk, its log included
 	LogBytes      int64 // size of the write-ahead log alone

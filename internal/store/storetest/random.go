@@ -37,6 +37,7 @@ func testRandom(t *testing.T, fresh func(*testing.T) Database) {
 			"list":     r.list,
 			"walk":     r.walk,
 			"feed":     r.feed,
+			"walk all": r.walkAll,
 			"get":      r.get,
 			"stats":    r.stats,
 			"timeline": r.timeline,
