@@ -204,7 +204,7 @@ func BenchmarkIngest(b *testing.B) {
 				messages /= 10
 			}
 			bare := startBare(b)
-			lyftr := startForBench(b)
+			lyftr := startForBench(b, filepath.Join(b.TempDir(), "app.db"))
 			random := rand.New(rand.NewPCG(uint64(connections), 1))
 			var bareRates, rates, ratios, p99s []float64
 			n := 0
@@ -235,9 +235,57 @@ func BenchmarkIngest(b *testing.B) {
 	}
 }
 
-// startForBench runs lyftr with its log going to a file, so that nobody has to
-// read it, and returns its address.
-func startForBench(b *testing.B) string {
+// filledVariable names a database to be used for BenchmarkIngestFilled, to which
+// it adds messages. Without it one of a million messages is made.
+const filledVariable = "LYFTR_FILLED"
+
+// BenchmarkIngestFilled compares taking messages into a database that holds
+// millions with taking them into an empty one, as BenchmarkIngest compares with
+// the bare server.
+func BenchmarkIngestFilled(b *testing.B) {
+	filled := os.Getenv(filledVariable)
+	if filled == "" {
+		filled = filepath.Join(b.TempDir(), "filled.db")
+		fill := exec.Command(binary, "bench", "fill", "--count", "1000000", "--database-url", "sqlite:///"+filled)
+		if out, err := fill.CombinedOutput(); err != nil {
+			b.Fatalf("fill: %v: %s", err, out)
+		}
+	}
+	const connections = 64
+	full := startForBench(b, filled)
+	random := rand.New(rand.NewPCG(uint64(os.Getpid()), 1))
+	var fullRates, rates, ratios []float64
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		prefix := fmt.Sprintf("f%x.%d.", os.Getpid(), n)
+		first, second := signedRequests(messagesPerRound, prefix+"a.", random), signedRequests(messagesPerRound, prefix+"b.", random)
+		n++
+		b.StartTimer()
+		tookFull, _ := round(b, full, connections, first)
+		// Empty at the begin of each round.
+		b.StopTimer()
+		empty := startForBench(b, filepath.Join(b.TempDir(), fmt.Sprintf("empty%d.db", n)))
+		b.StartTimer()
+		took, _ := round(b, empty, connections, second)
+		if b.Failed() {
+			return
+		}
+		fullRates = append(fullRates, messagesPerRound/tookFull.Seconds())
+		rates = append(rates, messagesPerRound/took.Seconds())
+		ratios = append(ratios, took.Seconds()/tookFull.Seconds())
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(rates), "empty-msg/s")
+	b.ReportMetric(median(fullRates), "filled-msg/s")
+	b.ReportMetric(median(ratios), "ratio")
+	b.ReportMetric(slices.Min(ratios), "ratio-min")
+	b.ReportMetric(slices.Max(ratios), "ratio-max")
+}
+
+// startForBench runs lyftr on a database with its log going to a file, so that
+// nobody has to read it, and returns its address.
+func startForBench(b *testing.B, database string) string {
 	dir := b.TempDir()
 	name := filepath.Join(dir, "log")
 	file, err := os.Create(name)
@@ -247,7 +295,7 @@ func startForBench(b *testing.B) string {
 	defer file.Close()
 	cmd := exec.Command(binary, "serve")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "DATABASE_URL=sqlite:///"+filepath.Join(dir, "app.db"), "HOST=127.0.0.1", "PORT=0")
+	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "DATABASE_URL=sqlite:///"+database, "HOST=127.0.0.1", "PORT=0")
 	cmd.Stdout, cmd.Stderr = file, os.Stderr
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)

@@ -28,6 +28,7 @@ type commands struct {
 	Send        sendCommand        `cmd:"" help:"Sign one message and post it."`
 	Sign        signCommand        `cmd:"" help:"Print the signature of standard input or a file."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; the exit code is the answer."`
+	Bench       benchCommand       `cmd:"" help:"Fill a database and measure a server."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 

@@ -33,6 +33,7 @@ type serveCommand struct {
 	Host                  string `setting:"HOST" default:"0.0.0.0" placeholder:"ADDRESS" help:"Address to listen on."`
 	Port                  int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port to listen on; 0 takes a free one."`
 	APIToken              string `name:"api-token" setting:"API_TOKEN" secret:"" placeholder:"TOKEN,…" help:"Tokens, separated by commas, one of which is needed to see messages. Without any they are open."`
+	Retention             string `setting:"RETENTION" placeholder:"TIME" help:"How long messages are kept, such as 90d; at least 8d. Without it for ever."`
 
 	MaxBodyBytes      int64         `setting:"MAX_BODY_BYTES" default:"1048576" placeholder:"BYTES" help:"Longest body of a webhook."`
 	MaxInflightBytes  int64         `setting:"MAX_INFLIGHT_BYTES" default:"67108864" placeholder:"BYTES" help:"Bodies held at one time; more are answered 503."`
@@ -68,6 +69,9 @@ func (c *serveCommand) check() (slog.Level, error) {
 	}
 	if c.APIToken != "" && len(c.tokens()) == 0 {
 		return 0, usagef("API_TOKEN holds no token: give at least one, or leave it unset to show messages to everybody")
+	}
+	if _, err := parseRetention(c.Retention); err != nil {
+		return 0, err
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		return 0, usagef("PORT: %d is not a port: use 0 to 65535", c.Port)
@@ -160,6 +164,12 @@ func (c *serveCommand) Run(e *environment) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 
+	if age, _ := parseRetention(c.Retention); age > 0 { // check has seen it
+		expiring := &retention{store: db, age: age, log: log, metrics: metrics}
+		stop := expiring.start(e.ctx)
+		defer stop()
+	}
+
 	api := httpapi.New(httpapi.Options{
 		Store:            db,
 		Native:           provider.Native{Keys: keys},
@@ -206,6 +216,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	server.RegisterOnShutdown(api.Stop)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(netutil.LimitListener(listener, c.MaxConnections)) }()
 	log.Info("listening", "address", listener.Addr().String())
@@ -226,7 +237,6 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		case <-failed:
 		}
 	}
-	api.EndFeed()
 	stop, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(stop); err != nil {

@@ -24,6 +24,7 @@ func (e *answerError) Error() string { return e.detail }
 var (
 	errSignature   = &answerError{http.StatusUnauthorized, "invalid signature", telemetry.ResultInvalidSignature}
 	errToken       = &answerError{http.StatusUnauthorized, "missing or wrong API token", ""}
+	errNoToken     = &answerError{http.StatusForbidden, "erasing messages needs an API token, and none is configured: set API_TOKEN", ""}
 	errTooLarge    = &answerError{http.StatusRequestEntityTooLarge, "body too large", telemetry.ResultTooLarge}
 	errEncoding    = &answerError{http.StatusUnsupportedMediaType, "a body with a Content-Encoding is not read: send it as it is signed", telemetry.ResultUnsupported}
 	errBody        = &answerError{http.StatusBadRequest, "the body did not arrive whole", telemetry.ResultBadRequest}

@@ -19,6 +19,7 @@ type faulty struct {
 	stats         func(context.Context, message.Filter) (message.Stats, error)
 	timeline      func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error)
 	feed          func(context.Context, string, int) (message.FeedPage, error)
+	erase         func(context.Context, string) (int64, error)
 	ready         func(context.Context) error
 }
 
@@ -64,6 +65,13 @@ func (f *faulty) Feed(ctx context.Context, after string, limit int) (message.Fee
 	return f.Store.Feed(ctx, after, limit)
 }
 
+func (f *faulty) Erase(ctx context.Context, from string) (int64, error) {
+	if f.erase != nil {
+		return f.erase(ctx, from)
+	}
+	return f.Store.Erase(ctx, from)
+}
+
 func (f *faulty) Ready(ctx context.Context) error {
 	if f.ready != nil {
 		return f.ready(ctx)
@@ -92,6 +100,7 @@ func withStore(fail func() error) func(*config) {
 			return nil, fail()
 		},
 		feed:  func(context.Context, string, int) (message.FeedPage, error) { return message.FeedPage{}, fail() },
+		erase: func(context.Context, string) (int64, error) { return 0, fail() },
 		ready: func(context.Context) error { return fail() },
 	})
 }

@@ -172,7 +172,7 @@ func TestFeedParameters(t *testing.T) {
 // server's own limits.
 func TestFeedWait(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config) { c.writeLimit, c.readTimeout = 300*time.Millisecond, 300*time.Millisecond })
+	s := start(t, func(c *config) { c.writeTimeout, c.readTimeout = 300*time.Millisecond, 300*time.Millisecond })
 	s.seed(hello)
 	timed := s.metric("request_latency_ms_count")
 	got := make(chan feedAnswer)
@@ -306,7 +306,7 @@ func TestFeedEnd(t *testing.T) {
 	s.readersAre(6)
 	s.api.Drain() // says not ready, and holds nobody up
 	s.readersAre(6)
-	s.api.EndFeed()
+	s.api.Stop()
 	for range 3 {
 		a := <-answers
 		wantIDs(t, "at the end", a.ids())

@@ -60,18 +60,18 @@ const patience = 20 * time.Second
 
 // config is what a test may change of a service.
 type config struct {
-	keys        []signature.Key
-	tokens      []string
-	level       slog.Level
-	maxBody     int64
-	maxInflight int64
-	saveTimeout time.Duration
-	readTimeout time.Duration
-	queueSize   int
-	writeLimit  time.Duration
-	heartbeat   time.Duration
-	fault       func(message.Store) message.Store
-	around      func(http.Handler) http.Handler
+	keys         []signature.Key
+	tokens       []string
+	level        slog.Level
+	maxBody      int64
+	maxInflight  int64
+	saveTimeout  time.Duration
+	readTimeout  time.Duration
+	writeTimeout time.Duration
+	queueSize    int
+	heartbeat    time.Duration
+	fault        func(message.Store) message.Store
+	around       func(http.Handler) http.Handler
 }
 
 // service is lyftr as lyftr serve puts it together.
@@ -103,12 +103,12 @@ type service struct {
 func start(t testing.TB, changes ...func(*config)) *service {
 	t.Helper()
 	c := config{
-		keys:        []signature.Key{{ID: "current", Secret: []byte(secret)}},
-		maxBody:     1 << 20,
-		maxInflight: 64 << 20,
-		saveTimeout: 5 * time.Second,
-		readTimeout: 15 * time.Second,
-		writeLimit:  30 * time.Second,
+		keys:         []signature.Key{{ID: "current", Secret: []byte(secret)}},
+		maxBody:      1 << 20,
+		maxInflight:  64 << 20,
+		saveTimeout:  5 * time.Second,
+		readTimeout:  15 * time.Second,
+		writeTimeout: 30 * time.Second,
 	}
 	for _, change := range changes {
 		change(&c)
@@ -157,7 +157,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		MaxBodyBytes:     c.maxBody,
 		MaxInflightBytes: c.maxInflight,
 		SaveTimeout:      c.saveTimeout,
-		WriteTimeout:     c.writeLimit,
+		WriteTimeout:     c.writeTimeout,
 	})
 	if c.heartbeat > 0 {
 		s.api.SetHeartbeat(c.heartbeat)
@@ -175,7 +175,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		}),
 		ReadHeaderTimeout:            5 * time.Second,
 		ReadTimeout:                  c.readTimeout,
-		WriteTimeout:                 c.writeLimit,
+		WriteTimeout:                 c.writeTimeout,
 		IdleTimeout:                  60 * time.Second,
 		MaxHeaderBytes:               16 << 10,
 		DisableGeneralOptionsHandler: true,
@@ -203,7 +203,7 @@ func (s *service) stop() []entry {
 	s.t.Helper()
 	s.stopped.Do(func() {
 		s.client.CloseIdleConnections()
-		s.api.EndFeed()
+		s.api.Stop()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.server.Shutdown(ctx); err != nil {

@@ -3,6 +3,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"io"
@@ -53,6 +54,8 @@ type Server struct {
 	errors      *telemetry.Limiter
 	inflight    atomic.Int64
 	draining    atomic.Bool
+	stopping    context.Context // ends with Stop
+	stop        context.CancelFunc
 	readers     *readers
 	heartbeat   time.Duration
 	calls       sync.Pool
@@ -75,6 +78,7 @@ type route struct {
 var routes = []route{
 	{"POST", "/webhook", "/webhook", (*Server).webhook, false, []int{200, 400, 401, 413, 415, 422, 503}},
 	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 499, 503}},
+	{"DELETE", "/messages", "/messages", (*Server).eraseMessages, true, []int{200, 401, 403, 422, 499, 503}},
 	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
 	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
@@ -105,10 +109,11 @@ func New(o Options) *Server {
 		Options: o,
 		mux:     http.NewServeMux(),
 		errors:  telemetry.NewLimiter(time.Second),
-		readers: newReaders(o.Store),
 
 		heartbeat: feedHeartbeat,
 	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.readers = newReaders(o.Store, s.stopping.Done())
 	s.calls.New = func() any { return &call{} }
 	s.bodies.New = func() any { return new([]byte) }
 	for _, t := range o.Tokens {
@@ -149,9 +154,10 @@ func (m methods) allow() string {
 // Drain makes /health/ready say that the server is going to stop.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// EndFeed answers those who wait for the feed with what there is, ends the event
-// streams, and has nobody wait from now on.
-func (s *Server) EndFeed() { s.readers.end() }
+// Stop breaks off what goes on for longer than a shutdown waits and can be gone
+// on with later: an erasure, and the waits of those who read the feed. They get
+// what there is, and nobody waits from now on.
+func (s *Server) Stop() { s.stop() }
 
 // dispatch finds the route. ServeMux would redirect a path that is not clean,
 // and a redirected POST loses its body: here such a path has no route, except

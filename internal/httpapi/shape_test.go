@@ -65,7 +65,7 @@ func TestMethodNotAllowed(t *testing.T) {
 	const read = "GET, HEAD"
 	n := 0
 	for target, allow := range map[string]string{
-		"/webhook": "POST", "/messages": read, "/messages/m1": read, "/messages//m1": read, "/messages/../webhook": read, "/messages/": read,
+		"/webhook": "POST", "/messages": "GET, HEAD, DELETE", "/messages/m1": read, "/messages//m1": read, "/messages/../webhook": read, "/messages/": read,
 		"/stats": read, "/stats/timeline": read, "/health/live": read, "/health/ready": read, "/metrics": read,
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW", "get", "post"} {

@@ -59,7 +59,7 @@ func TestStreamFraming(t *testing.T) {
 			t.Fatalf("%v after %s", err, got)
 		}
 	}
-	s.api.EndFeed()
+	s.api.Stop()
 	rest, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Error(err)
@@ -177,7 +177,7 @@ func TestStreamOddClients(t *testing.T) {
 	if len(resp.TransferEncoding) > 0 || !strings.HasPrefix(string(buf[:n]), "retry: 2000\nid: ") {
 		t.Errorf("HTTP/1.0: %v %s", resp.Header, buf[:n])
 	}
-	s.api.EndFeed()
+	s.api.Stop()
 	if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
 		t.Errorf("the end: %q, %v", rest, err)
 	}
@@ -187,7 +187,7 @@ func TestStreamOddClients(t *testing.T) {
 func TestStreamHeartbeat(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *config) {
-		c.heartbeat, c.writeLimit, c.readTimeout = 100*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
+		c.heartbeat, c.writeTimeout, c.readTimeout = 100*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
 	})
 	st, other := s.events("/feed"), s.events("/feed")
 	for st.comments < 10 {
@@ -198,7 +198,7 @@ func TestStreamHeartbeat(t *testing.T) {
 	s.seed(hello)
 	wantIDs(t, "after some silence", st.ids(1), "m1")
 	wantIDs(t, "after some silence, the other", other.ids(1), "m1")
-	s.api.EndFeed()
+	s.api.Stop()
 	if st.rest(); !st.ended {
 		t.Errorf("the end: %v", st.lines.Err())
 	}
@@ -207,7 +207,7 @@ func TestStreamHeartbeat(t *testing.T) {
 // A reader who takes nothing is cut off; nobody waits for him.
 func TestStreamSlowReader(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config) { c.writeLimit = 2 * time.Second })
+	s := start(t, func(c *config) { c.writeTimeout = 2 * time.Second })
 	text := strings.Repeat("😀", message.MaxTextLength)
 	const messages = 1500 // 24 MiB: more than the system's buffers take
 	for i := 0; i < messages; i += 100 {

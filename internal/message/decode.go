@@ -56,6 +56,7 @@ const (
 	FaultTooSmall    = "greater_than_equal"
 	FaultTooLarge    = "less_than_equal"
 	FaultEnumeration = "enum"
+	FaultExtra       = "extra_forbidden"
 )
 
 // Decode parses and validates a message in lyftr's own format: one JSON object

@@ -1,6 +1,9 @@
 package message
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Store keeps messages, each identity exactly once. All methods may be called
 // from many goroutines at once. Every error that a later attempt may cure has
@@ -47,6 +50,20 @@ type Store interface {
 	// waited for when Feed finds nothing.
 	Changed() <-chan struct{}
 
+	// Erase removes every message of the sender, of all sources, that was saved
+	// before the call, and returns how many it removed. It removes them a few at
+	// a time, so that saves go on. When ctx ends it returns what it has removed so
+	// far and ErrUnavailable; calling it again goes on.
+	//
+	// A removed message stays known by a hash of its identity: saving it again
+	// is a duplicate, never a mismatch, and does not bring it back.
+	Erase(ctx context.Context, from string) (removed int64, err error)
+
+	// Expire removes, in the same way, the messages whose At and whose ReceivedAt
+	// are both before the time; of one whose ReceivedAt is not known At alone
+	// counts.
+	Expire(ctx context.Context, before time.Time) (removed int64, err error)
+
 	// Ready returns nil if a message could be saved now, else what is wrong.
 	Ready(ctx context.Context) error
 
@@ -68,4 +85,7 @@ type StoreStatus struct {
 	DatabaseBytes int64 // size of the database on disk, its log included
 	LogBytes      int64 // size of the write-ahead log alone
 	QueueDepth    int   // saves that wait for the writer
+	// Unindexed is how many messages the index behind searches does not have
+	// yet: questions look at them one by one.
+	Unindexed int64
 }

@@ -36,6 +36,15 @@ var Results = []Result{
 	ResultUnsupported, ResultBadRequest, ResultUnavailable, ResultNotConfigured, ResultError,
 }
 
+// Reason is why messages were removed.
+type Reason string
+
+// The reasons.
+const (
+	ReasonErased  Reason = "erased"  // by DELETE /messages
+	ReasonExpired Reason = "expired" // by age
+)
+
 // Route is a path's template and the statuses that it answers with.
 type Route struct {
 	Path     string
@@ -62,6 +71,7 @@ type Metrics struct {
 	webhook    map[Result]prometheus.Counter
 	mismatches prometheus.Counter
 	panics     prometheus.Counter
+	removed    map[Reason]prometheus.Counter
 	delay      prometheus.Histogram
 	secretUses map[secretKey]prometheus.Counter
 	commit     prometheus.Histogram
@@ -83,6 +93,7 @@ func NewMetrics(o Options) *Metrics {
 		known:      map[requestKey]prometheus.Counter{},
 		webhook:    map[Result]prometheus.Counter{},
 		secretUses: map[secretKey]prometheus.Counter{},
+		removed:    map[Reason]prometheus.Counter{},
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
@@ -105,6 +116,14 @@ func NewMetrics(o Options) *Metrics {
 	m.registry.MustRegister(results)
 	for _, r := range Results {
 		m.webhook[r] = results.WithLabelValues(string(r))
+	}
+
+	removed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lyftr_removed_messages_total", Help: "Messages removed, by why.",
+	}, []string{"reason"})
+	m.registry.MustRegister(removed)
+	for _, r := range []Reason{ReasonErased, ReasonExpired} {
+		m.removed[r] = removed.WithLabelValues(string(r))
 	}
 
 	secrets := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -133,6 +152,7 @@ func NewMetrics(o Options) *Metrics {
 	m.gauge("lyftr_stored_messages", "Messages stored.", func() float64 { return float64(o.Store().Messages) })
 	m.gauge("lyftr_database_size_bytes", "Size of the database on disk, its log included.", func() float64 { return float64(o.Store().DatabaseBytes) })
 	m.gauge("lyftr_database_log_size_bytes", "Size of the database's write-ahead log.", func() float64 { return float64(o.Store().LogBytes) })
+	m.gauge("lyftr_unindexed_messages", "Messages that the index behind searches does not have yet; questions look at them one by one.", func() float64 { return float64(o.Store().Unindexed) })
 	m.gauge("lyftr_queue_depth", "Saves that wait for the writer.", func() float64 { return float64(o.Store().QueueDepth) })
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "lyftr_log_write_failures_total", Help: "Writes of log lines that failed.",
@@ -191,6 +211,9 @@ func (m *Metrics) Stored(ts, now time.Time) { m.delay.Observe(max(0, now.Sub(ts)
 
 // Mismatch counts a duplicate with other content.
 func (m *Metrics) Mismatch() { m.mismatches.Inc() }
+
+// Removed counts messages that were removed.
+func (m *Metrics) Removed(r Reason, n int64) { m.removed[r].Add(float64(n)) }
 
 // Panic counts a request that ended in a panic.
 func (m *Metrics) Panic() { m.panics.Inc() }

@@ -27,7 +27,7 @@ func options() telemetry.Options {
 		},
 		KeyIDs: map[string][]string{"native": {"current", "previous"}},
 		Store: func() message.StoreStatus {
-			return message.StoreStatus{Messages: 11, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44}
+			return message.StoreStatus{Messages: 11, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
 		},
 		Lost: func() int64 { return 55 },
 	}
@@ -118,6 +118,8 @@ func TestMetricsFromTheStart(t *testing.T) {
 		`request_latency_ms_sum`,
 		`lyftr_mismatches_total`,
 		`lyftr_panics_total`,
+		`lyftr_removed_messages_total{reason="erased"}`,
+		`lyftr_removed_messages_total{reason="expired"}`,
 		`lyftr_secret_uses_total{key="current",source="native"}`,
 		`lyftr_secret_uses_total{key="previous",source="native"}`,
 		`lyftr_commit_duration_seconds_count`,
@@ -152,7 +154,7 @@ func TestMetricsGauges(t *testing.T) {
 	o := options()
 	messages := int64(11)
 	o.Store = func() message.StoreStatus {
-		return message.StoreStatus{Messages: messages, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44}
+		return message.StoreStatus{Messages: messages, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
 	}
 	m := telemetry.NewMetrics(o)
 	m.FeedReaders(3)
@@ -161,12 +163,13 @@ func TestMetricsGauges(t *testing.T) {
 		"lyftr_stored_messages":              11,
 		"lyftr_database_size_bytes":          22,
 		"lyftr_database_log_size_bytes":      33,
+		"lyftr_unindexed_messages":           45,
 		"lyftr_queue_depth":                  44,
 		"lyftr_feed_readers":                 2,
 		"lyftr_log_write_failures_total":     55,
 		`lyftr_build_info{version="v1.2.3"}`: 1,
 	}
-	names := []string{"lyftr_stored", "lyftr_database", "lyftr_queue", "lyftr_feed", "lyftr_log", "lyftr_build"}
+	names := []string{"lyftr_stored", "lyftr_database", "lyftr_unindexed", "lyftr_queue", "lyftr_feed", "lyftr_log", "lyftr_build"}
 	if diff := cmp.Diff(want, part(scrape(t, m), names...)); diff != "" {
 		t.Error(diff)
 	}
@@ -198,6 +201,8 @@ func TestMetricsCount(t *testing.T) {
 		{"refused", func(m *telemetry.Metrics) { m.Delivery(telemetry.ResultInvalidSignature) }, map[string]float64{`webhook_requests_total{result="invalid_signature"}`: 1}},
 		{"mismatch", func(m *telemetry.Metrics) { m.Mismatch() }, map[string]float64{"lyftr_mismatches_total": 1}},
 		{"panic", func(m *telemetry.Metrics) { m.Panic() }, map[string]float64{"lyftr_panics_total": 1}},
+		{"erased", func(m *telemetry.Metrics) { m.Removed(telemetry.ReasonErased, 3) }, map[string]float64{`lyftr_removed_messages_total{reason="erased"}`: 3}},
+		{"expired", func(m *telemetry.Metrics) { m.Removed(telemetry.ReasonExpired, 2) }, map[string]float64{`lyftr_removed_messages_total{reason="expired"}`: 2}},
 		{"secret", func(m *telemetry.Metrics) { m.SecretUsed("native", "previous") }, map[string]float64{`lyftr_secret_uses_total{key="previous",source="native"}`: 1}},
 		{"unknown secret", func(m *telemetry.Metrics) { m.SecretUsed("native", "x"); m.SecretUsed("x", "current") }, map[string]float64{}},
 		{"commit", func(m *telemetry.Metrics) { m.Committed(1500*time.Millisecond, 7) }, map[string]float64{

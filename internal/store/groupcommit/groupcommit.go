@@ -105,6 +105,11 @@ type step struct {
 	done chan struct{}
 }
 
+func (s step) take() {
+	s.run()
+	close(s.done)
+}
+
 // New starts the writer. Close ends it.
 func New(c Committer, o Options) *Queue {
 	o = o.withDefaults()
@@ -205,11 +210,17 @@ func (q *Queue) write() {
 				batch, first = q.gather(batch[:0], first)
 				q.commit(batch)
 				clear(batch)
+				if first != nil { // saves never cease: steps come in between
+					select {
+					case s := <-q.steps:
+						s.take()
+					default:
+					}
+				}
 			}
 			idle.Reset(q.opts.Idle)
 		case s := <-q.steps:
-			s.run()
-			close(s.done)
+			s.take()
 			idle.Reset(q.opts.Idle)
 		case <-idle.C:
 			q.committer.Idle(context.Background())

@@ -21,7 +21,7 @@ const (
 	// writerCacheKiB is small on purpose: a commit after a B-tree split scans
 	// the hash table of the page cache, and the system's cache serves reads.
 	writerCacheKiB = 16_000
-	readerCacheKiB = 8_000
+	readerCacheKiB = 4_000
 	// logSizeLimit is what the log file shrinks to when it is begun anew after
 	// a burst, in bytes.
 	logSizeLimit = 64 << 20
@@ -91,7 +91,9 @@ func pragma(name, value string) string {
 func guards() []string {
 	return []string{
 		pragma("busy_timeout", strconv.Itoa(busyTimeoutMS)),
-		pragma("foreign_keys", "ON"),
+		// lyftr's tables have none. In an adopted file another table's may refer
+		// to messages, and must not keep a message from being removed.
+		pragma("foreign_keys", "OFF"),
 		pragma("trusted_schema", "OFF"),
 		pragma("cell_size_check", "ON"),
 		pragma("mmap_size", "0"), // an I/O error in a mapping is a signal, not an error
@@ -109,6 +111,9 @@ func writerDSN(path string) string {
 		pragma("wal_autocheckpoint", "0"), // the writer goroutine checkpoints
 		pragma("journal_size_limit", strconv.Itoa(logSizeLimit)),
 		pragma("cache_size", strconv.Itoa(-writerCacheKiB)),
+		// Pages that are written anyway keep nothing of what was moved away from
+		// them; what removes messages asks for more, see securely.
+		pragma("secure_delete", "FAST"),
 	))
 }
 

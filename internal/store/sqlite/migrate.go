@@ -67,19 +67,19 @@ func (s *Store) migrate(ctx context.Context, found contents) (err error) {
 	return nil
 }
 
-// migrateUp runs the migrations with the settings under which a table can take
+// migrateUp runs the migrations with the setting under which a table can take
 // the place of another: what refers to it by name, such as a view or a foreign
-// key, then refers to the new one. Neither can be set within a transaction.
+// key, then refers to the new one. It cannot be set within a transaction.
 func (s *Store) migrateUp(ctx context.Context, provider *goose.Provider) (results []*goose.MigrationResult, err error) {
-	set := func(foreignKeys, legacyRename string) error {
-		_, err := s.writeDB.ExecContext(ctx, "PRAGMA foreign_keys = "+foreignKeys+"; PRAGMA legacy_alter_table = "+legacyRename)
+	set := func(legacyRename string) error {
+		_, err := s.writeDB.ExecContext(ctx, "PRAGMA legacy_alter_table = "+legacyRename)
 		return err
 	}
-	if err := set("OFF", "ON"); err != nil {
+	if err := set("ON"); err != nil {
 		return nil, err
 	}
 	results, err = provider.Up(ctx)
-	return results, errors.Join(err, set("ON", "OFF"))
+	return results, errors.Join(err, set("OFF"))
 }
 
 // legacyColumns are those of the FastAPI service's table messages.

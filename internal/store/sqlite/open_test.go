@@ -21,7 +21,8 @@ func TestPragmas(t *testing.T) {
 		"journal_size_limit": int64(64 << 20),
 		"cache_size":         int64(-16_000),
 		"busy_timeout":       int64(5000),
-		"foreign_keys":       int64(1),
+		"foreign_keys":       int64(0),
+		"secure_delete":      int64(2), // FAST
 		"trusted_schema":     int64(0),
 		"cell_size_check":    int64(1),
 		"mmap_size":          int64(0),
@@ -42,7 +43,7 @@ func TestPragmas(t *testing.T) {
 			"query_only":      int64(1),
 			"busy_timeout":    int64(5000),
 			"journal_mode":    "wal",
-			"cache_size":      int64(-8_000),
+			"cache_size":      int64(-4_000),
 			"trusted_schema":  int64(0),
 			"cell_size_check": int64(1),
 			"mmap_size":       int64(0),

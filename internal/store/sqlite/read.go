@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -45,18 +44,15 @@ func (c *condition) where() string {
 	return " WHERE " + strings.Join(c.terms, " AND ")
 }
 
-// matching is the condition of a filter. from is served by messages_by_sender,
-// the times by messages_by_time or as the second column of the former; to and
-// the text are compared row by row. The + keeps the planner from taking to for
-// selective: most messages have the same recipient, and a list in order of time
-// is then cheaper than sorting them.
+// matching is the condition of a filter. The times are served by
+// messages_by_time; the rest is compared row by row.
 func matching(f message.Filter) *condition {
 	c := &condition{}
 	if f.From != "" {
 		c.and("from_msisdn = ?", f.From)
 	}
 	if f.To != "" {
-		c.and("+to_msisdn = ?", f.To)
+		c.and("to_msisdn = ?", f.To)
 	}
 	if !f.Since.IsZero() {
 		c.and("(ts_unix, ts_nanos) >= (?, ?)", f.Since.Unix(), f.Since.Nanosecond())
@@ -117,52 +113,17 @@ func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, e
 	if q.Order != message.Descending {
 		q.Order = message.Ascending
 	}
-	c := matching(q.Filter)
-	count := "SELECT count(*) FROM messages" + c.where()
-	countArgs := slices.Clip(c.args)
-
-	direction, behind := "ASC", ">"
-	if q.Order == message.Descending {
-		direction, behind = "DESC", "<"
-	}
+	var after *message.Position
 	if q.Cursor != "" {
 		p, err := message.ParseCursor(s.cursorKey, q.Filter, q.Order, q.Cursor)
 		if err != nil {
 			return message.Page{}, err
 		}
-		c.and("(ts_unix, ts_nanos, message_id, source) "+behind+" (?, ?, ?, ?)",
-			p.At.Unix(), p.At.Nanosecond(), p.ID, p.Source)
-		q.Offset = 0
+		after, q.Offset = &p, 0
 	}
-	// Served by messages_by_time, or by messages_by_sender with the rows of one
-	// instant sorted.
-	list := "SELECT " + messageColumns + " FROM messages" +
-		c.where() + strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) +
-		" LIMIT ? OFFSET ?"
-	// One more than asked for tells whether there is a next page.
-	listArgs := append(c.args, q.Limit+1, q.Offset)
-
 	err = s.read(ctx, "list messages", func(ctx context.Context, tx *sql.Tx) error {
-		if err := tx.QueryRowContext(ctx, count, countArgs...).Scan(&page.Total); err != nil {
-			return fmt.Errorf("count: %w", err)
-		}
-		page.Messages = make([]message.Message, 0, q.Limit+1)
-		if q.Offset >= page.Total && q.Cursor == "" {
-			return nil // past the end: no need to walk there
-		}
-		rows, err := tx.QueryContext(ctx, list, listArgs...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			m, err := scanMessage(rows)
-			if err != nil {
-				return err
-			}
-			page.Messages = append(page.Messages, m)
-		}
-		return rows.Err()
+		page, err = s.page(ctx, tx, q, after)
+		return err
 	})
 	if err != nil {
 		return message.Page{}, err
@@ -174,6 +135,63 @@ func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, e
 			message.Position{At: last.At, ID: last.ID, Source: last.Source})
 	}
 	return page, nil
+}
+
+// fewOffset is how many messages are walked over sooner than counted.
+const fewOffset = 1000
+
+// page reads one message more than asked for, which tells whether there is a
+// next page, and counts all that match.
+func (s *Store) page(ctx context.Context, tx *sql.Tx, q message.Query, after *message.Position) (page message.Page, err error) {
+	sn, err := s.snapshot(ctx, tx)
+	if err != nil {
+		return message.Page{}, err
+	}
+	if q.Filter == (message.Filter{}) && q.Offset <= fewOffset {
+		page.Total = sn.last - sn.removed
+		page.Messages, err = sn.listByTime(ctx, q.Filter, q.Order, after, q.Limit+1, q.Offset)
+		return page, err
+	}
+	c, err := s.choose(ctx, sn, q.Filter)
+	if err != nil {
+		return message.Page{}, err
+	}
+	page.Total = c.total()
+	if q.Offset >= page.Total {
+		return page, nil // past the end, or nothing matches
+	}
+	page.Messages, err = c.list(q.Filter, q.Order, after, q.Limit+1, q.Offset)
+	return page, err
+}
+
+// listByTime walks along messages_by_time, which serves the order, the times
+// and the position.
+func (sn *snapshot) listByTime(ctx context.Context, f message.Filter, o message.Order, after *message.Position, limit int, offset int64) ([]message.Message, error) {
+	c := matching(f)
+	direction, behind := "ASC", ">"
+	if o == message.Descending {
+		direction, behind = "DESC", "<"
+	}
+	if after != nil {
+		c.and("(ts_unix, ts_nanos, message_id, source) "+behind+" (?, ?, ?, ?)",
+			after.At.Unix(), after.At.Nanosecond(), after.ID, after.Source)
+	}
+	query := "SELECT " + messageColumns + " FROM messages" + c.where() +
+		strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) + " LIMIT ? OFFSET ?"
+	rows, err := sn.tx.QueryContext(ctx, query, append(c.args, limit, offset)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	messages := make([]message.Message, 0, limit)
+	for rows.Next() {
+		m, err := scanMessage(rows)
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, m)
+	}
+	return messages, rows.Err()
 }
 
 // Get implements message.Store.
@@ -198,75 +216,4 @@ func (s *Store) Get(ctx context.Context, source, id string) (m message.Message, 
 		return message.Message{}, err
 	}
 	return m, nil
-}
-
-// Stats implements message.Store.
-func (s *Store) Stats(ctx context.Context, f message.Filter) (st message.Stats, err error) {
-	c := matching(f)
-	// Without a filter served by messages_by_sender alone.
-	top := `WITH senders AS MATERIALIZED (
-			SELECT from_msisdn AS sender, count(*) AS n FROM messages` + c.where() + ` GROUP BY from_msisdn)
-		SELECT sender, n, (SELECT sum(n) FROM senders), (SELECT count(*) FROM senders)
-		FROM senders ORDER BY n DESC, sender LIMIT ?`
-	topArgs := append(slices.Clip(c.args), message.TopSenders)
-	edge := func(direction string) string {
-		return "SELECT ts FROM messages" + c.where() +
-			strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source # LIMIT 1", "#", direction)
-	}
-	err = s.read(ctx, "stats", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, top, topArgs...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var sc message.SenderCount
-			if err := rows.Scan(&sc.From, &sc.Count, &st.Total, &st.Senders); err != nil {
-				return err
-			}
-			st.Top = append(st.Top, sc)
-		}
-		if err := rows.Err(); err != nil || st.Total == 0 {
-			return err
-		}
-		if err := tx.QueryRowContext(ctx, edge("ASC"), c.args...).Scan(&st.FirstTS); err != nil {
-			return fmt.Errorf("first: %w", err)
-		}
-		if err := tx.QueryRowContext(ctx, edge("DESC"), c.args...).Scan(&st.LastTS); err != nil {
-			return fmt.Errorf("last: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		return message.Stats{}, err
-	}
-	return st, nil
-}
-
-// Timeline implements message.Store.
-func (s *Store) Timeline(ctx context.Context, f message.Filter, b message.Bucket) ([]message.BucketCount, error) {
-	c := matching(f)
-	// The remainder of a time before 1970 is negative, hence the second one.
-	query := fmt.Sprintf("SELECT ts_unix - ((ts_unix %% %[1]d) + %[1]d) %% %[1]d AS bucket, count(*) FROM messages%[2]s GROUP BY bucket LIMIT ?",
-		b.Seconds(), c.where())
-	counts := map[int64]int64{}
-	err := s.read(ctx, "timeline", func(ctx context.Context, tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, query, append(c.args, message.MaxBuckets+1)...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var bucket, n int64
-			if err := rows.Scan(&bucket, &n); err != nil {
-				return err
-			}
-			counts[bucket] = n
-		}
-		return rows.Err()
-	})
-	if err != nil {
-		return nil, err
-	}
-	return message.FillBuckets(f, b, counts)
 }

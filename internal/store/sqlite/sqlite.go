@@ -57,9 +57,16 @@ type Store struct {
 	queue     *groupcommit.Queue
 	writer    *writer
 	cursorKey []byte
+	headers   headers
+	found     found
+	indexer   *indexer
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
+	// deletions counts the transactions that removed messages, ever. It changes
+	// on the writer goroutine only, before that begins with anything else.
+	deletions atomic.Int64
+	reportDue atomic.Pointer[time.Time] // see expireReport
 
 	changed notice // of messages that were stored
 
@@ -126,6 +133,10 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.queue = groupcommit.New(s.writer, groupcommit.Options{MaxWaiting: o.QueueSize, OnCommit: o.OnCommit})
+	if s.indexer, err = startIndexer(ctx, s); err != nil {
+		s.queue.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -245,6 +256,12 @@ func (s *Store) openReaders(ctx context.Context) error {
 	}
 	s.lastID.Store(last)
 	s.messages.Store(last - removed)
+	// Served by the primary key.
+	var deletions int64
+	if err := s.readDB.QueryRowContext(ctx, "SELECT value FROM counters WHERE name = 'deletions'").Scan(&deletions); err != nil {
+		return fmt.Errorf("read deletions: %w", err)
+	}
+	s.deletions.Store(deletions)
 	return nil
 }
 
@@ -299,7 +316,7 @@ func checkFile(path string, opened os.FileInfo) error {
 
 // Status implements message.Store.
 func (s *Store) Status() message.StoreStatus {
-	st := message.StoreStatus{Messages: s.messages.Load(), QueueDepth: s.queue.Depth()}
+	st := message.StoreStatus{Messages: s.messages.Load(), QueueDepth: s.queue.Depth(), Unindexed: s.indexer.unindexed()}
 	if f, err := os.Stat(s.path); err == nil {
 		st.DatabaseBytes = f.Size()
 	}
@@ -315,6 +332,7 @@ func (s *Store) Failed() <-chan struct{} { return s.health.failed }
 
 // Close implements message.Store.
 func (s *Store) Close() error {
+	s.indexer.close()
 	s.queue.Close()
 	if err := s.release(); err != nil {
 		return fmt.Errorf("close sqlite database %s: %w", s.path, err)

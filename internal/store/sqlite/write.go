@@ -12,6 +12,7 @@ import (
 
 	"lyftr/internal/message"
 	"lyftr/internal/store/groupcommit"
+	"lyftr/internal/store/segment"
 )
 
 // Checkpoints copy the log into the database. They run on the writer's
@@ -38,11 +39,17 @@ type writer struct {
 	insert, find             statement
 	probe                    statement
 	logLength, checkpoint    statement
+	removeRow, keepRemoved   statement
+	findRemoved              statement
 
 	args    []driver.NamedValue
 	lastID  int64 // highest id given out, of the transaction in progress too
 	commits int   // since the log's length was looked at
 	pending bool
+
+	identities *identities
+	wipe       bool      // the log still shows what was removed
+	wiped      time.Time // when it was last tried to empty it
 }
 
 // statement is a prepared statement of the driver.
@@ -67,7 +74,7 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 10), lastID: s.lastID.Load()}
+	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 10), lastID: s.lastID.Load(), identities: newIdentities(s.cursorKey)}
 	for i := range w.args {
 		w.args[i].Ordinal = i + 1
 	}
@@ -92,6 +99,9 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 		prepare(&w.probe, "UPDATE meta SET value = randomblob(8) WHERE key = 'probe'")
 		prepare(&w.logLength, "PRAGMA wal_checkpoint(NOOP)")
 		prepare(&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)")
+		prepare(&w.removeRow, removeSQL)
+		prepare(&w.keepRemoved, keepRemovedSQL)
+		prepare(&w.findRemoved, isRemovedSQL)
 		return errors.Join(errs...)
 	})
 	if err != nil {
@@ -106,6 +116,7 @@ func (w *writer) close() error {
 		for _, st := range []statement{
 			w.begin, w.commit, w.rollback, w.savepoint, w.undo, w.release,
 			w.insert, w.find, w.probe, w.logLength, w.checkpoint,
+			w.removeRow, w.keepRemoved, w.findRemoved,
 		} {
 			if st.close != nil {
 				errs = append(errs, st.close())
@@ -245,6 +256,9 @@ func (w *writer) insertOne(ctx context.Context, m *message.Message, now string) 
 	if !m.ReceivedAt.IsZero() {
 		now = m.ReceivedAt.UTC().Format(createdAtLayout)
 	}
+	if removed, err := w.isRemoved(ctx, m); err != nil || removed {
+		return message.Outcome{Duplicate: true}, err
+	}
 	a := w.args
 	a[0].Value = w.lastID + 1
 	a[1].Value, a[2].Value, a[3].Value, a[4].Value = m.ID, m.From, m.To, m.TS
@@ -339,8 +353,7 @@ func (w *writer) step(f func(ctx context.Context, c *sql.Conn) error) error {
 			_ = run(ctx, w.rollback) // as in try
 		}
 	}
-	var own errStep
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[errStep](err); ok {
 		return own.err
 	}
 	if err == nil {
@@ -371,9 +384,16 @@ func (w *writer) Idle(ctx context.Context) {
 	}
 }
 
-// tidy copies the log into the database if it is at least so many pages long.
-// Readers may hold the copying up; what is left is done the next time.
+// tidy copies the log into the database if it is at least so many pages long,
+// or still shows what was removed. Readers may hold the copying up; what is left
+// is done the next time.
 func (w *writer) tidy(ctx context.Context, frames int64) {
+	if w.wipe && time.Since(w.wiped) >= wipeEvery {
+		if err := w.wipeLog(ctx); err != nil {
+			w.store.tidyFailed(err)
+		}
+		return
+	}
 	if !w.pending {
 		return
 	}
@@ -407,9 +427,12 @@ func (s *Store) fatalError() error {
 // anybody is told of it.
 func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
-	s.lastID.Add(int64(created))
+	last := s.lastID.Add(int64(created))
 	if created > 0 {
 		s.changed.wake() // when Feed can see that there is more
+	}
+	if segment.ChunkOf(last+1) > segment.ChunkOf(last-int64(created)+1) {
+		poke(s.indexer.full)
 	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()

@@ -260,6 +260,40 @@ func testForeignPosition(t *testing.T, a, b *db) {
 	wantBadPosition(t, "a position of another database", b, position)
 }
 
+// testFeedErased: what was erased is not there, and every position stays good,
+// also when nothing is left behind it.
+func testFeedErased(t *testing.T, d *db) {
+	var all []message.Message
+	for i := range 6 {
+		all = append(all, newMessage(fmt.Sprint(i), noon, setFrom("+"+fmt.Sprint(100+i/2%2))))
+	}
+	save(t, d, all...)
+	whole := feed(t, d, "", 10)
+	left := []int{2, 3}
+	behind := func(i int, later ...message.Message) (want []message.Message) {
+		for _, l := range left {
+			if l > i {
+				want = append(want, all[l])
+			}
+		}
+		return append(want, later...)
+	}
+	if n, err := d.Erase(t.Context(), "+100"); err != nil || n != 4 {
+		t.Fatalf("Erase: %d, %v", n, err)
+	}
+	for range 2 {
+		for i, p := range whole.Positions {
+			wantEqual(t, fmt.Sprint("behind message ", i), behind(i), feed(t, d, p, 10).Messages)
+		}
+		d.reopen(t)
+	}
+	later := newMessage("later", noon)
+	save(t, d, later)
+	for i, p := range whole.Positions {
+		wantEqual(t, fmt.Sprint("later, behind message ", i), behind(i, later), feed(t, d, p, 10).Messages)
+	}
+}
+
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:

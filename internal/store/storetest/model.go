@@ -11,8 +11,11 @@ import (
 
 // model is what a message.Store promises, said with a slice and loops.
 type model struct {
-	rows []message.Message
+	rows    []message.Message
+	removed map[identity]bool
 }
+
+type identity struct{ source, id string }
 
 func (m *model) find(source, id string) *message.Message {
 	for i := range m.rows {
@@ -27,7 +30,12 @@ func (m *model) save(messages []message.Message) []message.Outcome {
 	var outcomes []message.Outcome
 	for _, n := range messages {
 		switch stored := m.find(n.Source, n.ID); {
+		case m.removed[identity{n.Source, n.ID}]:
+			outcomes = append(outcomes, duplicate)
 		case stored == nil:
+			if n.ReceivedAt.IsZero() {
+				n.ReceivedAt = time.Now()
+			}
 			m.rows = append(m.rows, n)
 			outcomes = append(outcomes, created)
 		case sameContent(stored, &n):
@@ -37,6 +45,30 @@ func (m *model) save(messages []message.Message) []message.Outcome {
 		}
 	}
 	return outcomes
+}
+
+// remove removes the messages that f chooses and returns how many.
+func (m *model) remove(f func(message.Message) bool) (removed int64) {
+	m.rows = slices.DeleteFunc(m.rows, func(r message.Message) bool {
+		if !f(r) {
+			return false
+		}
+		if m.removed == nil {
+			m.removed = map[identity]bool{}
+		}
+		m.removed[identity{r.Source, r.ID}] = true
+		removed++
+		return true
+	})
+	return removed
+}
+
+func (m *model) erase(from string) int64 {
+	return m.remove(func(r message.Message) bool { return r.From == from })
+}
+
+func (m *model) expire(before time.Time) int64 {
+	return m.remove(func(r message.Message) bool { return r.At.Before(before) && r.ReceivedAt.Before(before) })
 }
 
 func sameContent(a, b *message.Message) bool {

@@ -40,6 +40,8 @@ func testRandom(t *testing.T, fresh func(*testing.T) Database) {
 			"get":      r.get,
 			"stats":    r.stats,
 			"timeline": r.timeline,
+			"erase":    r.erase,
+			"expire":   r.expire,
 			"reopen":   r.reopenAndCompare,
 		})
 	})
@@ -53,7 +55,7 @@ type random struct {
 
 // The pools.
 var (
-	someIDs = rapid.SampledFrom([]string{"a", "B", "é", "a/b", "%", "😀", "1", "01", `'"\`})
+	someIDs = rapid.SampledFrom([]string{"a", "B", "é", "a/b", "%", "😀", "1", "01", `'"\`, "c", "d", "e", "f", "g"})
 	// Ahead of native, and behind it.
 	someSources = rapid.SampledFrom([]string{message.SourceNative, message.SourceNative, "Twilio", "whatsapp"})
 	somePhones  = rapid.SampledFrom([]string{"+1", "+01", "+12", "+2"})
@@ -74,6 +76,9 @@ var (
 var someMessages = rapid.Custom(func(t *rapid.T) message.Message {
 	m := newMessage(someIDs.Draw(t, "id"), someTimes.Draw(t, "ts"),
 		setSource(someSources.Draw(t, "source")), setFrom(manyPhones.Draw(t, "from")), setTo(somePhones.Draw(t, "to")))
+	if ts := sometimes(t, someTimes, "received"); ts != "" {
+		m.ReceivedAt = instant(ts).Truncate(time.Millisecond)
+	}
 	if rapid.Bool().Draw(t, "has text") {
 		setText(someTexts.Draw(t, "text"))(&m)
 	}
@@ -216,6 +221,24 @@ func (r *random) timeline(t *rapid.T) {
 	default:
 		wantEqual(t, "Timeline", want, got)
 	}
+}
+
+// erase and expire leave most of what there is: what is removed does not come
+// back.
+func (r *random) erase(t *rapid.T) {
+	if rapid.IntRange(0, 2).Draw(t, "erase") != 0 {
+		return
+	}
+	from := manyPhones.Draw(t, "from")
+	wantEqual(t, "erased", r.model.erase(from), erase(t, r, from))
+}
+
+func (r *random) expire(t *rapid.T) {
+	if rapid.IntRange(0, 5).Draw(t, "expire") != 0 {
+		return
+	}
+	before := instant(someTimes.Draw(t, "before"))
+	wantEqual(t, "expired", r.model.expire(before), expire(t, r, before))
 }
 
 func (r *random) reopenAndCompare(t *rapid.T) {

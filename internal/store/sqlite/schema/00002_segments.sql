@@ -1,5 +1,9 @@
 -- +goose Up
 
+-- Its key is random, so that it wrote a page for each message. Segments serve
+-- what it did.
+DROP INDEX messages_by_sender;
+
 -- Counters of the table messages. Ids are given out without gaps and never
 -- again, so that last id less removed is the number of messages.
 CREATE TABLE counters (
@@ -32,6 +36,12 @@ CREATE TABLE phones (
     id     INTEGER PRIMARY KEY,
     msisdn TEXT    NOT NULL UNIQUE
 ) STRICT;
+
+-- Senders whose messages were erased: they lose their number as soon as no
+-- segment has it.
+CREATE TABLE erased_senders (
+    msisdn TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
 
 -- Messages that were removed after a segment was made of their chunk: bit i,
 -- counted from the least significant of byte 0, is of the id chunk * 1024 + i.

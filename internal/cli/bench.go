@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"lyftr/internal/message"
+	"lyftr/internal/store"
+)
+
+// benchCommand is lyftr bench.
+type benchCommand struct {
+	Fill benchFillCommand `cmd:"" help:"Store messages that look natural, straight into the database."`
+	Read benchReadCommand `cmd:"" help:"Ask a running server for everything that it can be asked, and print how long each kind of answer takes."`
+}
+
+// showProgress writes a line about the progress every second if standard
+// error is a terminal, until the function that it returns is called.
+func showProgress(stderr io.Writer, begin time.Time, progress func() (done, total int64)) (stop func()) {
+	if !isTerminal(stderr) {
+		return func() {}
+	}
+	quit := make(chan struct{})
+	var shown sync.WaitGroup
+	shown.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				done, total := progress()
+				fmt.Fprintf(stderr, "\r%d of %d messages, %.0f a second ", done, total, float64(done)/time.Since(begin).Seconds())
+			case <-quit:
+				fmt.Fprint(stderr, "\r\x1b[K") // an empty line
+				return
+			}
+		}
+	})
+	return func() {
+		close(quit)
+		shown.Wait()
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// webhookBody is a message in the form in which POST /webhook takes it.
+type webhookBody struct {
+	ID   string  `json:"message_id"`
+	From string  `json:"from"`
+	To   string  `json:"to"`
+	TS   string  `json:"ts"`
+	Text *string `json:"text,omitempty"`
+}
+
+func newBody(m message.Message) webhookBody {
+	return webhookBody{m.ID, m.From, m.To, m.TS, m.Text}
+}
+
+// databaseBytes is the size of the database and what stands beside it, or 0 if
+// it is not in files.
+func databaseBytes(url string) int64 {
+	t, err := store.ParseURL(url)
+	if err != nil {
+		return 0
+	}
+	sum := int64(0)
+	for _, suffix := range []string{"", "-wal"} {
+		if info, err := os.Stat(t.Path + suffix); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
+}
+
+// processMemory returns the memory figures of a process in bytes, by their names
+// in /proc/PID/status, such as VmRSS and VmHWM; none where there is no such file.
+func processMemory(pid string) map[string]int64 {
+	figures := map[string]int64{}
+	status, err := os.ReadFile(filepath.Join("/proc", pid, "status"))
+	if err != nil {
+		return figures
+	}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		number, isKB := strings.CutSuffix(strings.TrimSpace(value), " kB")
+		if n, err := strconv.ParseInt(number, 10, 64); isKB && err == nil {
+			figures[name] = n << 10
+		}
+	}
+	return figures
+}

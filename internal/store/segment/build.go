@@ -1,0 +1,213 @@
+package segment
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Doc is what a segment has to know of a message.
+type Doc struct {
+	ID       int64
+	From, To uint32 // numbers of sender and recipient
+	Time     int64  // when it was sent, whole Unix seconds
+	Text     string // folded; empty if it has none
+}
+
+// Build makes a segment of the messages of whole chunks, in order of their ids,
+// and returns its header.
+func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err error) {
+	w := newWriter(first, chunks, emit)
+	lists := map[string]*list{}
+	var touched []*list
+	buffer := make([]byte, 0, 64)
+	for chunk := range chunks {
+		own := docs
+		if i := slices.IndexFunc(docs, func(d Doc) bool { return ChunkOf(d.ID) != first+int64(chunk) }); i >= 0 {
+			own = docs[:i]
+		}
+		docs = docs[len(own):]
+		touched = touched[:0]
+		for i := range own {
+			position := uint16(own[i].ID % ChunkSize)
+			add := func(term []byte) {
+				l := lists[string(term)]
+				if l == nil {
+					l = &list{}
+					lists[string(term)] = l
+				}
+				if n := len(l.positions); n == 0 {
+					touched = append(touched, l)
+				} else if l.positions[n-1] == position {
+					return
+				}
+				l.positions = append(l.positions, position)
+			}
+			add(append(buffer[:0], numbered(termFrom, own[i].From)...))
+			add(append(buffer[:0], numbered(termRecipient, own[i].To)...))
+			eachTerm(own[i].Text, buffer, add)
+			w.senders.add(int64(own[i].From), 1)
+			w.hours.add(hourOf(own[i].Time), 1)
+		}
+		for _, l := range touched {
+			l.postings = appendContainer(l.postings, chunk-l.chunk, l.positions)
+			l.chunk, l.positions = chunk, l.positions[:0]
+		}
+		if err := w.columns(chunk, own); err != nil {
+			return nil, err
+		}
+	}
+	for _, term := range slices.Sorted(maps.Keys(lists)) {
+		if err := w.term(term, lists[term].postings); err != nil {
+			return nil, err
+		}
+	}
+	return w.close()
+}
+
+// list is a posting list that is being made.
+type list struct {
+	postings  []byte
+	chunk     int      // of the last container
+	positions []uint16 // in the chunk at hand
+}
+
+// writer makes the parts of a segment from its terms in order.
+type writer struct {
+	s    *Segment
+	emit Emit
+
+	senders, hours counts
+	grams          map[string]*gram
+
+	dictionary []byte // the part at hand: terms, a 0 before and behind each
+	lengths    []byte // of the posting lists of the part at hand
+	count      int    // of them
+	postings   []byte
+}
+
+func newWriter(first int64, chunks int, emit Emit) *writer {
+	return &writer{s: &Segment{First: first, Chunks: make([]Chunk, chunks), firstWord: -1}, emit: emit, senders: counts{}, hours: counts{}, grams: map[string]*gram{}}
+}
+
+// gram is the list of the words that have three characters side by side: the
+// distances of their numbers, counted from the first word.
+type gram struct {
+	words []byte
+	last  int
+}
+
+// word notes the grams of a word that is about to be added.
+func (w *writer) word(word string) {
+	if w.s.firstWord < 0 {
+		w.s.firstWord = w.s.terms
+	}
+	number := w.s.terms - w.s.firstWord
+	eachGram(word, func(three string) {
+		g := w.grams[three]
+		if g == nil {
+			g = &gram{last: -1}
+			w.grams[strings.Clone(three)] = g
+		}
+		if g.last != number {
+			g.words = binary.AppendUvarint(g.words, uint64(number-g.last))
+			g.last = number
+		}
+	})
+}
+
+// term adds a term, which comes behind all that were added before.
+func (w *writer) term(term string, postings []byte) error {
+	if term[0] == termWord {
+		w.word(term[1:])
+	}
+	if len(w.dictionary) > 0 && len(w.dictionary)+len(term)+1 > partTarget {
+		if err := w.flushDictionary(); err != nil {
+			return err
+		}
+	}
+	if w.count > 0 && len(w.lengths)+len(w.postings)+len(postings)+4 > partTarget {
+		if err := w.flushPostings(); err != nil {
+			return err
+		}
+	}
+	if len(w.dictionary) == 0 {
+		w.dictionary = append(w.dictionary, 0)
+		w.s.dictionary = append(w.s.dictionary, dictionaryPart{w.s.terms, term})
+	}
+	w.dictionary = append(append(w.dictionary, term...), 0)
+	if w.count == 0 {
+		w.s.postings = append(w.s.postings, w.s.terms)
+	}
+	w.lengths = binary.AppendUvarint(w.lengths, uint64(len(postings)))
+	w.postings = append(w.postings, postings...)
+	w.count++
+	w.s.terms++
+	return nil
+}
+
+func (w *writer) flushDictionary() error {
+	if len(w.dictionary) == 0 {
+		return nil
+	}
+	err := w.emit(partDictionary+len(w.s.dictionary)-1, w.dictionary)
+	w.dictionary = w.dictionary[:0]
+	return err
+}
+
+func (w *writer) flushPostings() error {
+	if w.count == 0 {
+		return nil
+	}
+	data := binary.AppendUvarint(nil, uint64(w.count))
+	data = append(append(data, w.lengths...), w.postings...)
+	err := w.emit(partPostings+len(w.s.postings)-1, data)
+	w.count, w.lengths, w.postings = 0, w.lengths[:0], w.postings[:0]
+	return err
+}
+
+// columns adds the columns of a chunk.
+func (w *writer) columns(chunk int, docs []Doc) error {
+	if len(docs) == 0 {
+		return nil
+	}
+	var present Bits
+	var at [ChunkSize]*Doc
+	c := Chunk{Count: len(docs), Min: docs[0].Time, Max: docs[0].Time}
+	for i := range docs {
+		position := int(docs[i].ID % ChunkSize)
+		present.Add(position)
+		at[position] = &docs[i]
+		c.Min, c.Max = min(c.Min, docs[i].Time), max(c.Max, docs[i].Time)
+	}
+	w.s.Chunks[chunk] = c
+	return w.emit(partColumns+chunk, encodeColumns(&present,
+		func(i int) int64 { return at[i].Time },
+		func(i int) int64 { return int64(at[i].From) }))
+}
+
+// close writes what is left, and returns the header.
+func (w *writer) close() (header []byte, err error) {
+	if w.s.firstWord < 0 {
+		w.s.firstWord = w.s.terms // there is none
+	}
+	for _, three := range slices.Sorted(maps.Keys(w.grams)) {
+		if err := w.term(string(termGram)+three, w.grams[three].words); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.flushDictionary(); err != nil {
+		return nil, err
+	}
+	if err := w.flushPostings(); err != nil {
+		return nil, err
+	}
+	if err := w.emit(partSenders, w.senders.encode()); err != nil {
+		return nil, err
+	}
+	if err := w.emit(partHours, w.hours.encode()); err != nil {
+		return nil, err
+	}
+	return w.s.encode(), nil
+}

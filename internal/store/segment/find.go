@@ -1,0 +1,499 @@
+package segment
+
+import (
+	"bytes"
+	"sort"
+	"unicode/utf8"
+)
+
+// Condition is what messages are looked for by. It is made once and asked of
+// many segments.
+type Condition struct {
+	from, to string // terms, empty for any
+	needle   *needle
+}
+
+// NewCondition returns the condition that all that is given must hold: the
+// numbers of sender and recipient, and a folded text to be contained.
+func NewCondition(from, to *uint32, text string) *Condition {
+	c := &Condition{}
+	if from != nil {
+		c.from = numbered(termFrom, *from)
+	}
+	if to != nil {
+		c.to = numbered(termRecipient, *to)
+	}
+	if text != "" {
+		c.needle = parseNeedle(text)
+	}
+	return c
+}
+
+// fewEnough is a number of messages whose texts are read sooner than the words
+// of a segment.
+const fewEnough = 64
+
+// Find returns the messages of the segment that meet the condition, and apart
+// from them those of which only their text can tell.
+func (s *Segment) Find(fetch Fetch, c *Condition) (sure, maybe Set, err error) {
+	f := &finder{s: s, fetch: fetch, part: -1}
+	var both Set // what sender and recipient leave, nil for all
+	for _, term := range []string{c.from, c.to} {
+		if term == "" {
+			continue
+		}
+		set, err := f.term(term)
+		if err != nil {
+			return nil, nil, err
+		}
+		if both != nil {
+			set.and(both)
+		}
+		if set.empty() {
+			return nil, nil, nil
+		}
+		both = set
+	}
+	if c.needle == nil {
+		return both, nil, nil
+	}
+	if both != nil && both.len() <= fewEnough {
+		return nil, both, nil
+	}
+	if sure, maybe, err = f.needle(c.needle); err != nil {
+		return nil, nil, err
+	}
+	if both != nil {
+		sure.and(both)
+		maybe.and(both)
+	}
+	return sure, maybe, nil
+}
+
+// A needle is what a folded text has to contain, as clauses that every text
+// with the needle meets. A needle within one word, or of one or two characters
+// outside of words, is found without looking at a text; for any other the
+// clauses leave candidates.
+type needle struct {
+	clauses []clause
+	exact   bool // the only clause says it all
+}
+
+// clause is a term, or a word of which a part is given.
+type clause struct {
+	term string
+	word string
+	// begins and ends say that the word begins or ends with the part.
+	begins, ends bool
+}
+
+// parseNeedle cuts a folded text into clauses.
+func parseNeedle(text string) *needle {
+	n := &needle{}
+	pieces := 0 // words, or characters outside of them
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
+		pieces++
+		switch classOf(r) {
+		case classWord:
+			end := i + size
+			for end < len(text) {
+				next, more := utf8.DecodeRuneInString(text[end:])
+				if classOf(next) != classWord {
+					break
+				}
+				end += more
+			}
+			n.clauses = append(n.clauses, clause{word: text[i:end], begins: i > 0, ends: end < len(text)})
+			i = end
+			continue
+		case classDense:
+			length, last, end := 1, i, i+size
+			for end < len(text) {
+				next, more := utf8.DecodeRuneInString(text[end:])
+				if classOf(next) != classDense {
+					break
+				}
+				n.clauses = append(n.clauses, clause{term: string(termPair) + text[last:end+more]})
+				length, last, end = length+1, end, end+more
+			}
+			if length == 1 {
+				n.clauses = append(n.clauses, clause{term: string(termChar) + text[i:end]})
+			}
+			if length > 2 {
+				pieces++ // pairs do not say that they follow one another
+			}
+			i = end
+			continue
+		default:
+			n.clauses = append(n.clauses, clause{term: string(termChar) + text[i:i+size]})
+		}
+		i += size
+	}
+	n.exact = pieces == 1
+	return n
+}
+
+// finder answers for one segment.
+type finder struct {
+	s     *Segment
+	fetch Fetch
+	free  slab
+
+	part     int // whose lists follow, -1 for none
+	postings []byte
+	ends     []int
+}
+
+func (f *finder) set() Set { return make(Set, len(f.s.Chunks)) }
+
+func (f *finder) needle(n *needle) (sure, maybe Set, err error) {
+	for i, c := range n.clauses {
+		with, long, err := f.clause(c)
+		if err != nil {
+			return nil, nil, err
+		}
+		if n.exact {
+			if long == nil {
+				return with, f.set(), nil
+			}
+			if utf8.RuneCountInString(c.word) <= 2 {
+				with.or(long) // a pair side by side is the needle itself
+				return with, f.set(), nil
+			}
+			long.andNot(with)
+			return with, long, nil
+		}
+		if long != nil {
+			with.or(long)
+		}
+		if i > 0 {
+			with.and(maybe)
+		}
+		if maybe = with; maybe.empty() {
+			break
+		}
+	}
+	return f.set(), maybe, nil
+}
+
+// clause returns the messages that have a term or a word as the clause says,
+// and those that have all of the word's pairs in runs too long to be a word.
+func (f *finder) clause(c clause) (with, long Set, err error) {
+	if c.term != "" {
+		with, err = f.term(c.term)
+		return with, nil, err
+	}
+	if with, err = f.words(c); err != nil {
+		return nil, nil, err
+	}
+	long, err = f.long(c.word)
+	return with, long, err
+}
+
+// long returns the messages whose long runs have every pair of characters of
+// the word, or the character if it has only one.
+func (f *finder) long(word string) (long Set, err error) {
+	last := -1
+	for i, r := range word {
+		end := i + utf8.RuneLen(r)
+		term := string(termLongChar) + word[i:end]
+		switch {
+		case last >= 0:
+			term = string(termLongPair) + word[last:end]
+		case end < len(word):
+			last = i
+			continue
+		}
+		last = i
+		set, err := f.term(term)
+		if err != nil {
+			return nil, err
+		}
+		if long != nil {
+			set.and(long)
+		}
+		if long = set; long.empty() {
+			return nil, nil
+		}
+	}
+	return long, nil
+}
+
+// term returns the messages that have a term.
+func (f *finder) term(term string) (Set, error) {
+	set := f.set()
+	list, err := f.list(term)
+	if err != nil || list == nil {
+		return set, err
+	}
+	return set, union(set, list, &f.free)
+}
+
+// list returns the list of a term, nil if there is no such term.
+func (f *finder) list(term string) ([]byte, error) {
+	i := f.partOf(term)
+	if i < 0 {
+		return nil, nil
+	}
+	data, err := f.fetch(partDictionary + i)
+	if err != nil {
+		return nil, err
+	}
+	at := bytes.Index(data, []byte("\x00"+term+"\x00"))
+	if at < 0 {
+		return nil, nil
+	}
+	return f.listAt(f.s.dictionary[i].ordinal + bytes.Count(data[:at], []byte{0}))
+}
+
+// words returns the messages that have a word which contains a part.
+func (f *finder) words(c clause) (Set, error) {
+	set := f.set()
+	length := utf8.RuneCountInString(c.word)
+	if length > maxWordLength {
+		return set, nil
+	}
+	if c.begins && c.ends {
+		return f.term(string(termWord) + c.word)
+	}
+	fits := func(word []byte) bool {
+		switch {
+		case c.begins:
+			return bytes.HasPrefix(word, []byte(c.word))
+		case c.ends:
+			return bytes.HasSuffix(word, []byte(c.word))
+		}
+		return bytes.Contains(word, []byte(c.word))
+	}
+	switch {
+	case c.begins:
+		return set, f.wordsFrom(c.word, set)
+	case length >= 3:
+		return set, f.wordsWithGrams(c.word, length == 3 && !c.ends, fits, set)
+	}
+	return set, f.wordsOfAll(c.word, fits, set)
+}
+
+// wordsFrom adds the messages of the words that begin with a part, which stand
+// side by side.
+func (f *finder) wordsFrom(part string, set Set) error {
+	prefix := string(termWord) + part
+	for i := max(0, f.partOf(prefix)); i < len(f.s.dictionary); i++ {
+		data, err := f.fetch(partDictionary + i)
+		if err != nil {
+			return err
+		}
+		first, last := -1, -1
+		ordinal := f.s.dictionary[i].ordinal
+		behind := false
+		for term := range eachOfPart(data) {
+			if bytes.HasPrefix(term, []byte(prefix)) {
+				if first < 0 {
+					first = ordinal
+				}
+				last = ordinal
+			} else if string(term) > prefix {
+				behind = true
+				break
+			}
+			ordinal++
+		}
+		for o := first; first >= 0 && o <= last; o++ {
+			if err := f.add(set, o); err != nil {
+				return err
+			}
+		}
+		if behind {
+			break
+		}
+	}
+	return nil
+}
+
+// eachOfPart goes through the terms of a part of the dictionary.
+func eachOfPart(data []byte) func(yield func(term []byte) bool) {
+	return func(yield func(term []byte) bool) {
+		for data = data[min(1, len(data)):]; len(data) > 0; {
+			end := bytes.IndexByte(data, 0)
+			if end < 0 || !yield(data[:end]) {
+				return
+			}
+			data = data[end+1:]
+		}
+	}
+}
+
+// wordsWithGrams adds the messages of the words that have every three
+// characters of a part, and fit unless that says it all.
+func (f *finder) wordsWithGrams(part string, enough bool, fits func(word []byte) bool, set Set) error {
+	var words []int
+	var err error
+	first := true
+	eachGram(part, func(three string) {
+		if err != nil || !first && len(words) == 0 {
+			return
+		}
+		var list []byte
+		if list, err = f.list(string(termGram) + three); err != nil {
+			return
+		}
+		words, first = intersect(words, list, first), false
+	})
+	if err != nil {
+		return err
+	}
+	if !enough {
+		if words, err = f.fitting(words, fits); err != nil {
+			return err
+		}
+	}
+	for _, number := range words {
+		if err := f.add(set, f.s.firstWord+number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// intersect keeps those of the words, in order, that are in a list; all says
+// that it takes the whole list.
+func intersect(words []int, list []byte, all bool) []int {
+	d := decoder{b: list}
+	number, kept := -1, words[:0]
+	for len(d.b) > 0 && (all || len(words) > 0) {
+		number += int(d.uvarint())
+		if all {
+			kept = append(kept, number)
+			continue
+		}
+		for len(words) > 0 && words[0] < number {
+			words = words[1:]
+		}
+		if len(words) > 0 && words[0] == number {
+			kept = append(kept, number)
+		}
+	}
+	return kept
+}
+
+// fitting keeps the words, in order of their numbers, that fit.
+func (f *finder) fitting(words []int, fits func(word []byte) bool) ([]int, error) {
+	kept := words[:0]
+	for len(words) > 0 {
+		i := f.partAt(f.s.firstWord + words[0])
+		if i < 0 {
+			return nil, errDamaged
+		}
+		data, err := f.fetch(partDictionary + i)
+		if err != nil {
+			return nil, err
+		}
+		number := f.s.dictionary[i].ordinal - f.s.firstWord
+		before := len(words)
+		for term := range eachOfPart(data) {
+			if len(words) == 0 {
+				break
+			}
+			if words[0] == number {
+				if len(term) > 0 && term[0] == termWord && fits(term[1:]) {
+					kept = append(kept, number)
+				}
+				words = words[1:]
+			}
+			number++
+		}
+		if len(words) == before {
+			return nil, errDamaged // it does not have the word
+		}
+	}
+	return kept, nil
+}
+
+// wordsOfAll looks at every word for a part of one or two characters.
+func (f *finder) wordsOfAll(part string, fits func(word []byte) bool, set Set) error {
+	for i := max(0, f.partAt(f.s.firstWord)); i < len(f.s.dictionary); i++ {
+		if f.s.dictionary[i].term >= string(termWord+1) {
+			break
+		}
+		data, err := f.fetch(partDictionary + i)
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(data, []byte(part)) {
+			continue
+		}
+		var ordinals []int
+		ordinal := f.s.dictionary[i].ordinal
+		for term := range eachOfPart(data) {
+			if len(term) > 0 && term[0] == termWord && fits(term[1:]) {
+				ordinals = append(ordinals, ordinal)
+			}
+			ordinal++
+		}
+		for _, o := range ordinals {
+			if err := f.add(set, o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// partOf is the part of the dictionary that holds a term if any does, -1 if it
+// comes before all.
+func (f *finder) partOf(term string) int {
+	return sort.Search(len(f.s.dictionary), func(i int) bool { return f.s.dictionary[i].term > term }) - 1
+}
+
+// partAt is the part of the dictionary that holds an ordinal, -1 if none does.
+func (f *finder) partAt(ordinal int) int {
+	return sort.Search(len(f.s.dictionary), func(i int) bool { return f.s.dictionary[i].ordinal > ordinal }) - 1
+}
+
+// add puts the messages of the term with this ordinal into the set.
+func (f *finder) add(set Set, ordinal int) error {
+	list, err := f.listAt(ordinal)
+	if err != nil {
+		return err
+	}
+	return union(set, list, &f.free)
+}
+
+// listAt returns the list of the term with this ordinal; it is good until the
+// next call.
+func (f *finder) listAt(ordinal int) ([]byte, error) {
+	at := sort.Search(len(f.s.postings), func(i int) bool { return f.s.postings[i] > ordinal }) - 1
+	if at < 0 {
+		return nil, errDamaged
+	}
+	if f.part != at {
+		data, err := f.fetch(partPostings + at)
+		if err != nil {
+			return nil, err
+		}
+		lengths, lists, err := splitPostings(data)
+		if err != nil {
+			return nil, err
+		}
+		f.part, f.ends = at, f.ends[:0]
+		f.postings = append(f.postings[:0], lists...)
+		end := 0
+		for len(lengths.b) > len(lists) {
+			end += int(lengths.uvarint())
+			f.ends = append(f.ends, end)
+		}
+	}
+	i := ordinal - f.s.postings[at]
+	if i >= len(f.ends) || f.ends[i] > len(f.postings) {
+		return nil, errDamaged
+	}
+	begin := 0
+	if i > 0 {
+		begin = f.ends[i-1]
+	}
+	if begin > f.ends[i] {
+		return nil, errDamaged
+	}
+	return f.postings[begin:f.ends[i]], nil
+}

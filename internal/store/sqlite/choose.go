@@ -1,0 +1,526 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lyftr/internal/message"
+	"lyftr/internal/store/segment"
+)
+
+// A choice is the messages that match a filter, at one moment: those of whole
+// chunks by the segments, those behind them one by one.
+type choice struct {
+	ctx    context.Context
+	sn     *snapshot
+	found  *found
+	chunks []chosen
+	tail   []tailRow // by time
+}
+
+// chosen is what a choice has of one chunk.
+type chosen struct {
+	chunk    int64
+	segment  int           // index in snapshot.segments
+	bits     *segment.Bits // nil for all that there are
+	count    int
+	min, max int64 // the times of the whole chunk, whole Unix seconds
+	sorted   []int64
+}
+
+// tailRow is a message that is in no segment yet.
+type tailRow struct {
+	unix, id int64
+}
+
+// beginning is the first whole second, and end the last one, of a filter's
+// times. A message within the second itself may be on either side if the filter
+// has a fraction.
+func beginning(f message.Filter) int64 {
+	if f.Since.IsZero() {
+		return math.MinInt64
+	}
+	return f.Since.Unix()
+}
+
+func end(f message.Filter) int64 {
+	switch {
+	case f.Until.IsZero():
+		return math.MaxInt64
+	case f.Until.Nanosecond() > 0:
+		return f.Until.Unix()
+	}
+	return f.Until.Unix() - 1
+}
+
+// inDoubt says whether a time in whole seconds does not tell if the message
+// matches.
+func inDoubt(f message.Filter, unix int64) bool {
+	return !f.Since.IsZero() && f.Since.Nanosecond() > 0 && unix == f.Since.Unix() ||
+		!f.Until.IsZero() && f.Until.Nanosecond() > 0 && unix == f.Until.Unix()
+}
+
+// choose finds all messages that match.
+func (s *Store) choose(ctx context.Context, sn *snapshot, f message.Filter) (*choice, error) {
+	c := &choice{ctx: ctx, sn: sn, found: &s.found}
+	condition, nothing, err := sn.condition(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	if !nothing {
+		for i := range sn.segments {
+			if err := c.addSegment(i, f, condition); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := c.addTail(f); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *choice) addSegment(i int, f message.Filter, condition *segment.Condition) (err error) {
+	located := c.sn.segments[i]
+	first, last := beginning(f), end(f)
+	if !slices.ContainsFunc(located.Chunks, func(n segment.Chunk) bool { return n.Count > 0 && n.Max >= first && n.Min <= last }) {
+		return nil
+	}
+	var sure, maybe segment.Set
+	fetch := c.sn.fetch(c.ctx, located.id)
+	key, known := foundKey{located.id, message.Fold(f.Text)}, false
+	if isSearch(f) {
+		if sure, known, err = c.found.get(key, len(located.Chunks)); err != nil {
+			return err
+		}
+	}
+	if condition != nil && !known {
+		if sure, maybe, err = located.Find(fetch, condition); err != nil {
+			return err
+		}
+		if sure == nil && maybe == nil {
+			return nil
+		}
+	}
+	begin := len(c.chunks)
+	var doubtful []int64
+	for k, n := range located.Chunks {
+		if n.Count == 0 || n.Max < first || n.Min > last {
+			continue
+		}
+		e := chosen{chunk: located.First + int64(k), segment: i, count: n.Count, min: n.Min, max: n.Max}
+		holes := c.sn.holes[e.chunk]
+		whole := n.Min >= first && n.Max <= last && !inDoubt(f, n.Min) && !inDoubt(f, n.Max)
+		if condition == nil && whole {
+			if holes != nil {
+				e.count -= holes.Len()
+			}
+			if e.count > 0 {
+				c.chunks = append(c.chunks, e)
+			}
+			continue
+		}
+		var yes, ask segment.Bits
+		var columns *segment.Columns
+		if condition == nil || !whole {
+			if condition != nil && (sure == nil || sure[k] == nil) && (maybe == nil || maybe[k] == nil) {
+				continue
+			}
+			got, err := located.Columns(fetch, k)
+			if err != nil {
+				return err
+			}
+			columns = &got
+		}
+		switch {
+		case condition == nil:
+			yes = columns.Present
+		default:
+			if sure != nil && sure[k] != nil {
+				yes = *sure[k]
+			}
+			if maybe != nil && maybe[k] != nil {
+				ask = *maybe[k]
+			}
+		}
+		if holes != nil {
+			yes.AndNot(holes)
+			ask.AndNot(holes)
+		}
+		if !whole {
+			all := yes
+			all.Or(&ask)
+			var out, doubt segment.Bits
+			for p := range all.All {
+				switch unix := columns.Time(p); {
+				case unix < first || unix > last:
+					out.Add(p)
+				case inDoubt(f, unix):
+					doubt.Add(p)
+				}
+			}
+			yes.AndNot(&out)
+			ask.AndNot(&out)
+			for p := range doubt.All {
+				ask.Add(p)
+			}
+			yes.AndNot(&doubt)
+		}
+		for p := range ask.All {
+			doubtful = append(doubtful, segment.FirstID(e.chunk)+int64(p))
+		}
+		if e.bits, e.count = &yes, yes.Len(); e.count > 0 || ask != (segment.Bits{}) {
+			c.chunks = append(c.chunks, e)
+		}
+	}
+	if err := c.verify(f, doubtful); err != nil || known || !isSearch(f) {
+		return err
+	}
+	set := make(segment.Set, len(located.Chunks))
+	for i := begin; i < len(c.chunks); i++ {
+		set[c.chunks[i].chunk-located.First] = c.chunks[i].bits
+	}
+	c.found.put(key, set)
+	return nil
+}
+
+// verify looks at messages of which the segments do not tell whether they
+// match, and adds those that do. The ids are in order, of chunks that were just
+// added.
+func (c *choice) verify(f message.Filter, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	needle := message.Fold(f.Text)
+	at, _ := slices.BinarySearchFunc(c.chunks, segment.ChunkOf(ids[0]), func(e chosen, chunk int64) int { return cmp.Compare(e.chunk, chunk) })
+	from := at
+	err := c.sn.eachOf(c.ctx, ids, "messages.id, text, ts_unix, ts_nanos", func(rows *sql.Rows) error {
+		var id, unix, nanos int64
+		var text sql.RawBytes
+		if err := rows.Scan(&id, &text, &unix, &nanos); err != nil {
+			return err
+		}
+		if needle != "" && (text == nil || !message.ContainsFold(string(text), needle)) || !within(f, time.Unix(unix, nanos)) {
+			return nil
+		}
+		for c.chunks[at].chunk < segment.ChunkOf(id) {
+			at++
+		}
+		c.chunks[at].bits.Add(int(id % segment.ChunkSize))
+		c.chunks[at].count++
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	// Only those of the segment at hand can have none.
+	c.chunks = append(c.chunks[:from], slices.DeleteFunc(c.chunks[from:], func(e chosen) bool { return e.count == 0 })...)
+	return nil
+}
+
+func within(f message.Filter, at time.Time) bool {
+	return (f.Since.IsZero() || !at.Before(f.Since)) && (f.Until.IsZero() || at.Before(f.Until))
+}
+
+// idsAtOnce is how many messages one statement reads.
+const idsAtOnce = 500
+
+// eachOf reads columns of the messages with these ids, which are in order, and
+// calls f with each row, in that order too. Served by the primary key.
+func (sn *snapshot) eachOf(ctx context.Context, ids []int64, columns string, f func(*sql.Rows) error) error {
+	st, err := sn.tx.PrepareContext(ctx, "SELECT "+columns+" FROM json_each(?) AS wanted CROSS JOIN messages ON messages.id = wanted.value")
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for some := range slices.Chunk(ids, idsAtOnce) {
+		if err := eachRow(ctx, st, f, idList(some)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idList writes ids as a JSON array.
+func idList(ids []int64) string {
+	b := append(make([]byte, 0, 10*len(ids)), '[')
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, id, 10)
+	}
+	return string(append(b, ']'))
+}
+
+func eachRow(ctx context.Context, st *sql.Stmt, f func(*sql.Rows) error, args ...any) error {
+	rows, err := st.QueryContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	return eachRowOf(rows, f)
+}
+
+// eachRowOf calls f with each row, and closes them.
+func eachRowOf(rows *sql.Rows, f func(*sql.Rows) error) error {
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// addTail adds the matching messages behind the segments. Served by the primary
+// key: NOT INDEXED leaves it and nothing else.
+func (c *choice) addTail(f message.Filter) error {
+	m := matching(f)
+	m.and("id >= ?", c.sn.covered())
+	rows, err := c.sn.tx.QueryContext(c.ctx, "SELECT id, ts_unix FROM messages NOT INDEXED"+m.where(), m.args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var t tailRow
+		if err := rows.Scan(&t.id, &t.unix); err != nil {
+			return err
+		}
+		c.tail = append(c.tail, t)
+	}
+	slices.SortFunc(c.tail, func(a, b tailRow) int { return cmp.Or(cmp.Compare(a.unix, b.unix), cmp.Compare(a.id, b.id)) })
+	return rows.Err()
+}
+
+// total is the number of messages chosen.
+func (c *choice) total() int64 {
+	n := int64(len(c.tail))
+	for i := range c.chunks {
+		n += int64(c.chunks[i].count)
+	}
+	return n
+}
+
+// columns reads the columns of a chunk, and which of its messages are chosen.
+func (c *choice) columns(e *chosen) (columns segment.Columns, bits segment.Bits, err error) {
+	located := c.sn.segments[e.segment]
+	columns, err = located.Columns(c.sn.fetch(c.ctx, located.id), int(e.chunk-located.First))
+	return columns, c.bitsOf(e, &columns), err
+}
+
+func (c *choice) bitsOf(e *chosen, columns *segment.Columns) segment.Bits {
+	if e.bits != nil {
+		return *e.bits
+	}
+	bits := columns.Present
+	if holes := c.sn.holes[e.chunk]; holes != nil {
+		bits.AndNot(holes)
+	}
+	return bits
+}
+
+// widestGap is how many chunks are read although nobody wants them, since going
+// on costs less than beginning anew.
+const widestGap = 4
+
+// eachColumns reads the columns of chunks of one segment in order, and calls f
+// with each and with which of its messages are chosen. Served by the primary key.
+func (c *choice) eachColumns(list []*chosen, f func(e *chosen, columns *segment.Columns, bits segment.Bits) error) error {
+	for len(list) > 0 {
+		run := 1
+		for run < len(list) && list[run].chunk-list[run-1].chunk <= widestGap {
+			run++
+		}
+		located := c.sn.segments[list[0].segment]
+		part := func(e *chosen) int64 { return partID(located.id, located.ColumnsPart(int(e.chunk-located.First))) }
+		own := list[:run]
+		err := eachRow(c.ctx, c.sn.partRange, func(rows *sql.Rows) error {
+			var id int64
+			var data sql.RawBytes
+			if err := rows.Scan(&id, &data); err != nil || len(own) == 0 || id != part(own[0]) {
+				return err
+			}
+			columns, err := segment.DecodeColumns(data)
+			if err != nil {
+				return err
+			}
+			e := own[0]
+			own = own[1:]
+			return f(e, &columns, c.bitsOf(e, &columns))
+		}, part(own[0]), part(own[run-1]))
+		if err != nil {
+			return err
+		}
+		if len(own) > 0 {
+			return fmt.Errorf("segment %d has no columns for chunk %d", located.id, own[0].chunk)
+		}
+		list = list[run:]
+	}
+	return nil
+}
+
+// bySegment divides the chunks by their segments. whole says that all there is
+// in the segment is chosen.
+func (c *choice) bySegment(yield func(l located, own []chosen, whole bool) error) error {
+	for i := 0; i < len(c.chunks); {
+		end := i + 1
+		whole := c.chunks[i].bits == nil
+		for end < len(c.chunks) && c.chunks[end].segment == c.chunks[i].segment {
+			whole = whole && c.chunks[end].bits == nil
+			end++
+		}
+		located := c.sn.segments[c.chunks[i].segment]
+		if whole {
+			// A chunk of which everything was removed is not among those chosen.
+			n := 0
+			for k := range located.Chunks {
+				if located.Chunks[k].Count > 0 {
+					n++
+				}
+			}
+			whole = n == end-i
+		}
+		if err := yield(located, c.chunks[i:end], whole); err != nil {
+			return err
+		}
+		i = end
+	}
+	return nil
+}
+
+// byTime returns the messages of a chunk by time, each as the seconds since
+// e.min and its position in one number.
+func (c *choice) byTime(e *chosen) ([]int64, error) {
+	if e.sorted != nil {
+		return e.sorted, nil
+	}
+	columns, bits, err := c.columns(e)
+	if err != nil {
+		return nil, err
+	}
+	e.sorted = make([]int64, 0, e.count)
+	for p := range bits.All {
+		e.sorted = append(e.sorted, (columns.Time(p)-e.min)*segment.ChunkSize+int64(p))
+	}
+	slices.Sort(e.sorted)
+	return e.sorted, nil
+}
+
+// before counts the messages chosen whose time is before a whole second.
+func (c *choice) before(unix int64) (int64, error) {
+	i, _ := slices.BinarySearchFunc(c.tail, unix, func(t tailRow, unix int64) int { return cmp.Compare(t.unix, unix) })
+	n := int64(i)
+	for k := range c.chunks {
+		e := &c.chunks[k]
+		switch {
+		case e.max < unix:
+			n += int64(e.count)
+		case e.min < unix:
+			sorted, err := c.byTime(e)
+			if err != nil {
+				return 0, err
+			}
+			i, _ := slices.BinarySearch(sorted, (unix-e.min)*segment.ChunkSize)
+			n += int64(i)
+		}
+	}
+	return n, nil
+}
+
+// ids lists the messages chosen whose time is within whole seconds, both
+// included.
+func (c *choice) ids(first, last int64) (ids []int64, err error) {
+	for _, t := range c.tail {
+		if t.unix >= first && t.unix <= last {
+			ids = append(ids, t.id)
+		}
+	}
+	for k := range c.chunks {
+		e := &c.chunks[k]
+		switch {
+		case e.max < first || e.min > last:
+		case e.min >= first && e.max <= last && e.bits != nil:
+			for p := range e.bits.All {
+				ids = append(ids, segment.FirstID(e.chunk)+int64(p))
+			}
+		default:
+			sorted, err := c.byTime(e)
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range sorted {
+				if unix := e.min + v/segment.ChunkSize; unix >= first && unix <= last {
+					ids = append(ids, segment.FirstID(e.chunk)+v%segment.ChunkSize)
+				}
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// allIDs lists all messages chosen, in order of their ids.
+func (c *choice) allIDs() ([]int64, error) {
+	if c.total() == 0 {
+		return nil, nil
+	}
+	return c.ids(c.span())
+}
+
+// span is the least and the greatest second that a message chosen may have.
+func (c *choice) span() (first, last int64) {
+	first, last = math.MaxInt64, math.MinInt64
+	if len(c.tail) > 0 {
+		first, last = c.tail[0].unix, c.tail[len(c.tail)-1].unix
+	}
+	for i := range c.chunks {
+		first, last = min(first, c.chunks[i].min), max(last, c.chunks[i].max)
+	}
+	return first, last
+}
+
+// atRank is the second of the message that so many others come before, in order
+// of time, and how many come before that second. There are more messages than
+// rank.
+func (c *choice) atRank(rank int64) (unix, before int64, err error) {
+	low, high := c.span() // the answer is within
+	for low < high {
+		middle := low + (high-low+1)/2
+		n, err := c.before(middle)
+		if err != nil {
+			return 0, 0, err
+		}
+		if n <= rank {
+			low, before = middle, n
+		} else {
+			high = middle - 1
+		}
+	}
+	return low, before, nil
+}
+
+// messages reads the messages with these ids, in list order.
+func (sn *snapshot) messages(ctx context.Context, ids []int64, o message.Order) (list []message.Message, err error) {
+	list = make([]message.Message, 0, len(ids))
+	err = sn.eachOf(ctx, ids, messageColumns, func(rows *sql.Rows) error {
+		m, err := scanMessage(rows)
+		list = append(list, m)
+		return err
+	})
+	slices.SortFunc(list, func(a, b message.Message) int {
+		order := cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID), strings.Compare(a.Source, b.Source))
+		if o == message.Descending {
+			return -order
+		}
+		return order
+	})
+	return list, err
+}

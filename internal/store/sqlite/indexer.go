@@ -1,0 +1,455 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lyftr/internal/message"
+	"lyftr/internal/store/groupcommit"
+	"lyftr/internal/store/segment"
+)
+
+// indexer makes the segments, behind the acknowledgement: one goroutine makes
+// them of new messages as soon as a chunk is full, another merges them. What
+// they write goes through the writer in steps of some hundred kilobytes, and
+// counts from the transaction on that names the segment in the table segments.
+type indexer struct {
+	store *Store
+	ctx   context.Context // ends when the store closes
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+
+	full  chan struct{} // a chunk is full
+	built chan struct{} // there may be something to merge or to clear away
+
+	nextID  atomic.Int64 // of a segment
+	started int64        // ids below it are of an earlier process
+
+	mu       sync.Mutex
+	segments []located // in the order of their chunks
+
+	// numbering is held while a segment is built, so that no number is taken
+	// away that is about to be used.
+	numbering  sync.Mutex
+	numbers    map[string]uint32
+	nextNumber uint32
+	behind     time.Time // since when many messages wait, zero if they do not
+}
+
+// mergedBySize is the size, in chunks, up to which segments are merged by the
+// goroutine that builds, since that takes it a moment only.
+const mergedBySize = segment.Fan
+
+// stepBytes is how many bytes of parts go into one step of the writer.
+const stepBytes = 256 << 10
+
+// stepTime is how long a step of many small writes goes on.
+const stepTime = 3 * time.Millisecond
+
+// mostNumbers bounds the senders whose numbers are kept in memory.
+const mostNumbers = 200_000
+
+// startIndexer starts the goroutines; close ends them.
+func startIndexer(ctx context.Context, s *Store) (*indexer, error) {
+	x := &indexer{
+		store: s, full: make(chan struct{}, 1), built: make(chan struct{}, 1), numbers: map[string]uint32{},
+	}
+	var err error
+	if x.segments, err = s.headers.read(ctx, s.readDB); err != nil {
+		return nil, fmt.Errorf("read segments: %w", err)
+	}
+	err = s.readDB.QueryRowContext(ctx, `SELECT
+		1 + max((SELECT coalesce(max(id), 0) FROM segments), (SELECT coalesce(max(id), 0) FROM segment_parts) / ?),
+		(SELECT coalesce(max(id), 0) + 1 FROM phones)`, segment.MaxParts).Scan(&x.started, &x.nextNumber)
+	if err != nil {
+		return nil, fmt.Errorf("read segments: %w", err)
+	}
+	x.nextID.Store(x.started)
+	x.ctx, x.stop = context.WithCancel(context.Background())
+	x.done.Go(func() { x.run("build segments", x.full, x.build) })
+	x.done.Go(func() {
+		x.run("clear segments away", nil, x.clearLeftovers)
+		x.run("merge segments", x.built, x.merge)
+	})
+	return x, nil
+}
+
+func (x *indexer) close() {
+	x.stop()
+	x.done.Wait()
+}
+
+// poke wakes a goroutine if it waits.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+// retryAfter is how long the indexer waits after it failed.
+const retryAfter = time.Second
+
+// run calls work as long as that says that there is more, then whenever more is
+// sent, for ever; without more it returns.
+func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool, err error)) {
+	for x.ctx.Err() == nil {
+		again, err := work()
+		var wait <-chan time.Time
+		switch {
+		case x.ctx.Err() != nil || errors.Is(err, groupcommit.ErrClosed):
+			return
+		case errors.Is(err, errRemovedMeanwhile):
+			wait = time.After(retryAfter) // more may follow
+		case err != nil:
+			// The messages are safe, and found one by one meanwhile.
+			x.store.logFault(fmt.Errorf("%s: %w", what, err))
+			wait = time.After(retryAfter)
+		case again:
+			continue
+		case more == nil:
+			return
+		}
+		select {
+		case <-more:
+		case <-wait:
+		case <-x.ctx.Done():
+		}
+	}
+}
+
+// list returns the segments there are.
+func (x *indexer) list() []located {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.segments
+}
+
+// next is the first chunk that no segment is made of.
+func (x *indexer) next() int64 {
+	all := x.list()
+	if len(all) == 0 {
+		return 0
+	}
+	return all[len(all)-1].End()
+}
+
+// unindexed is how many messages there may be behind the segments.
+func (x *indexer) unindexed() int64 {
+	return min(x.store.messages.Load(), max(0, x.store.lastID.Load()+1-segment.FirstID(x.next())))
+}
+
+// replace puts a segment, if any, in the place of others.
+func (x *indexer) replace(old []located, by *located) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	kept := slices.DeleteFunc(slices.Clone(x.segments), func(l located) bool {
+		return slices.ContainsFunc(old, func(o located) bool { return o.id == l.id })
+	})
+	if by != nil {
+		at := slices.IndexFunc(kept, func(l located) bool { return l.First > by.First })
+		if at < 0 {
+			at = len(kept)
+		}
+		kept = slices.Insert(kept, at, *by)
+	}
+	x.segments = kept
+}
+
+// build makes a segment of the next chunk, or of the next Fan ones if so many
+// are full, and merges small segments.
+func (x *indexer) build() (again bool, err error) {
+	if group := mergeable(x.list(), mergedBySize); group != nil {
+		return true, x.mergeGroup(group)
+	}
+	next := x.next()
+	chunks := int(segment.ChunkOf(x.store.lastID.Load()+1) - next)
+	x.tell(chunks)
+	if chunks <= 0 {
+		return false, nil
+	}
+	if chunks >= segment.Fan && next%segment.Fan == 0 {
+		chunks = segment.Fan
+	} else {
+		chunks = 1
+	}
+	err = x.buildFrom(next, chunks)
+	if err == nil {
+		poke(x.built)
+	}
+	return true, err
+}
+
+// errRemovedMeanwhile is why a segment is not good any more.
+var errRemovedMeanwhile = errors.New("messages were removed meanwhile")
+
+// tell logs the begin and the end of a time in which many messages wait for
+// their segments.
+func (x *indexer) tell(chunks int) {
+	const many = 1000 // a million messages
+	switch {
+	case x.behind.IsZero() && chunks >= many:
+		x.behind = time.Now()
+		x.store.log.Info("making the index of many messages: from, to, q and statistics may be slow or 503 until it is done", "messages", x.unindexed())
+	case !x.behind.IsZero() && chunks < segment.Fan:
+		x.store.log.Info("made the index of many messages", "took_ms", time.Since(x.behind).Milliseconds())
+		x.behind = time.Time{}
+	}
+}
+
+func (x *indexer) buildFrom(first int64, chunks int) error {
+	x.numbering.Lock()
+	defer x.numbering.Unlock()
+	docs, deletions, err := x.docs(segment.FirstID(first), segment.FirstID(first+int64(chunks)))
+	if err != nil {
+		return err
+	}
+	p := x.newParts()
+	header, err := segment.Build(first, chunks, docs, p.emit)
+	if err != nil {
+		return errors.Join(err, x.clear(p.id))
+	}
+	err = p.finish(header, nil, func(ctx context.Context, c *sql.Conn) error {
+		// A message that was removed since it was read would stay in the segment
+		// for ever: holes are noted for what segments cover already.
+		var now int64
+		if err := c.QueryRowContext(ctx, "SELECT value FROM counters WHERE name = 'deletions'").Scan(&now); err != nil {
+			return err
+		}
+		if now != deletions {
+			return errStep{errRemovedMeanwhile}
+		}
+		return nil
+	})
+	if errors.Is(err, errRemovedMeanwhile) {
+		err = errors.Join(err, x.clear(p.id)) // and it is built again
+	}
+	return err
+}
+
+// docs reads the messages from an id up to another. Served by the primary key.
+func (x *indexer) docs(from, to int64) (docs []segment.Doc, deletions int64, err error) {
+	tx, err := x.store.readDB.BeginTx(x.ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = tx.Rollback() }() // nothing was written
+	if err := tx.QueryRowContext(x.ctx, "SELECT value FROM counters WHERE name = 'deletions'").Scan(&deletions); err != nil {
+		return nil, 0, err
+	}
+	rows, err := tx.QueryContext(x.ctx, "SELECT id, ts_unix, from_msisdn, to_msisdn, text FROM messages WHERE id >= ? AND id < ? ORDER BY id", from, to)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close()
+	var senders, recipients []string
+	for rows.Next() {
+		var d segment.Doc
+		var sender, recipient string
+		var text sql.NullString
+		if err := rows.Scan(&d.ID, &d.Time, &sender, &recipient, &text); err != nil {
+			return nil, 0, err
+		}
+		d.Text = message.Fold(text.String)
+		docs, senders, recipients = append(docs, d), append(senders, sender), append(recipients, recipient)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, 0, err
+	}
+	if err := x.number(tx, slices.Concat(senders, recipients)); err != nil {
+		return nil, 0, fmt.Errorf("number senders: %w", err)
+	}
+	for i := range docs {
+		docs[i].From, docs[i].To = x.numbers[senders[i]], x.numbers[recipients[i]]
+	}
+	return docs, deletions, nil
+}
+
+// number sees to it that numbers has all the names, and that the table phones
+// has them. Served by the unique index of phones.
+func (x *indexer) number(tx *sql.Tx, names []string) error {
+	if len(x.numbers) > mostNumbers {
+		clear(x.numbers)
+	}
+	find, err := tx.PrepareContext(x.ctx, "SELECT id FROM phones WHERE msisdn = ?")
+	if err != nil {
+		return err
+	}
+	defer find.Close()
+	var fresh []string
+	for _, name := range names {
+		if _, ok := x.numbers[name]; ok {
+			continue
+		}
+		var number uint32
+		switch err := find.QueryRowContext(x.ctx, name).Scan(&number); {
+		case errors.Is(err, sql.ErrNoRows):
+			number = x.nextNumber
+			x.nextNumber++
+			fresh = append(fresh, name)
+		case err != nil:
+			return err
+		}
+		x.numbers[name] = number
+	}
+	for len(fresh) > 0 {
+		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) (err error) {
+			fresh, err = x.insertNumbers(ctx, c, fresh)
+			return err
+		})
+		if err != nil {
+			clear(x.numbers) // what is not in the table has no number
+			return err
+		}
+	}
+	return nil
+}
+
+// insertNumbers writes the numbers of names until stepTime is over, and returns
+// the names that are left.
+func (x *indexer) insertNumbers(ctx context.Context, c *sql.Conn, names []string) ([]string, error) {
+	insert, err := c.PrepareContext(ctx, "INSERT INTO phones (id, msisdn) VALUES (?, ?)")
+	if err != nil {
+		return nil, err
+	}
+	defer insert.Close()
+	for begin := time.Now(); len(names) > 0 && time.Since(begin) < stepTime; names = names[1:] {
+		if _, err := insert.ExecContext(ctx, x.numbers[names[0]], names[0]); err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+// parts collects the parts of a segment and writes them.
+type parts struct {
+	x       *indexer
+	id      int64
+	waiting []struct {
+		part int
+		data []byte
+	}
+	bytes int
+}
+
+func (x *indexer) newParts() *parts { return &parts{x: x, id: x.nextID.Add(1) - 1} }
+
+func (p *parts) emit(part int, data []byte) error {
+	p.waiting = append(p.waiting, struct {
+		part int
+		data []byte
+	}{part, slices.Clone(data)})
+	if p.bytes += len(data); p.bytes < stepBytes {
+		return nil
+	}
+	return p.x.store.step(p.x.ctx, p.write)
+}
+
+// write inserts what waits.
+func (p *parts) write(ctx context.Context, c *sql.Conn) error {
+	for _, w := range p.waiting {
+		if _, err := c.ExecContext(ctx, "INSERT INTO segment_parts (id, data) VALUES (?, ?)", partID(p.id, w.part), w.data); err != nil {
+			return err
+		}
+	}
+	p.waiting, p.bytes = p.waiting[:0], 0
+	return nil
+}
+
+// finish writes the rest, puts the segment in the place of the old ones, and
+// runs also in the same transaction.
+func (p *parts) finish(header []byte, old []located, also func(context.Context, *sql.Conn) error) error {
+	decoded, err := segment.Decode(header)
+	if err != nil {
+		return err
+	}
+	err = p.x.store.step(p.x.ctx, func(ctx context.Context, c *sql.Conn) error {
+		if err := p.write(ctx, c); err != nil {
+			return err
+		}
+		for _, o := range old {
+			if _, err := c.ExecContext(ctx, "DELETE FROM segments WHERE id = ?", o.id); err != nil {
+				return err
+			}
+		}
+		_, err := c.ExecContext(ctx, "INSERT INTO segments (id, first_chunk, chunks, header) VALUES (?, ?, ?, ?)",
+			p.id, decoded.First, len(decoded.Chunks), header)
+		if err != nil {
+			return err
+		}
+		return also(ctx, c)
+	})
+	if err == nil {
+		p.x.replace(old, &located{p.id, decoded})
+	}
+	return err
+}
+
+// clear deletes the parts of segments that nothing names, a few at a time.
+func (x *indexer) clear(ids ...int64) error { return x.clearParts(false, ids) }
+
+// clearParts is clear; erase says that what stood there must not be readable in
+// the file.
+func (x *indexer) clearParts(erase bool, ids []int64) error {
+	const atOnce = 32
+	for len(ids) > 0 {
+		some := func(ctx context.Context, c *sql.Conn) error {
+			for begin := time.Now(); len(ids) > 0 && time.Since(begin) < stepTime; {
+				result, err := c.ExecContext(ctx, "DELETE FROM segment_parts WHERE id IN (SELECT id FROM segment_parts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)",
+					partID(ids[0], 0), partID(ids[0]+1, 0), atOnce)
+				if err != nil {
+					return err
+				}
+				deleted, err := result.RowsAffected()
+				if err != nil {
+					return err
+				}
+				if deleted < atOnce {
+					ids = ids[1:]
+				}
+			}
+			return nil
+		}
+		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+			if erase {
+				return securely(ctx, c, func() error { return some(ctx, c) })
+			}
+			return some(ctx, c)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clearLeftovers deletes the parts of segments that a process which ended did
+// not finish making, or clearing away.
+func (x *indexer) clearLeftovers() (again bool, err error) {
+	for id := int64(0); id < x.started; id++ {
+		var first sql.NullInt64
+		err := x.store.readDB.QueryRowContext(x.ctx, "SELECT min(id) FROM segment_parts WHERE id >= ?", partID(id, 0)).Scan(&first)
+		if err != nil {
+			return false, err
+		}
+		if !first.Valid {
+			return false, nil
+		}
+		if id = first.Int64 / segment.MaxParts; id >= x.started {
+			return false, nil
+		}
+		if slices.ContainsFunc(x.list(), func(l located) bool { return l.id == id }) {
+			continue
+		}
+		if err := x.clearParts(true, []int64{id}); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,55 @@
+package sqlite
+
+import (
+	"testing"
+
+	"lyftr/internal/message"
+)
+
+// TestErasedNumber: a sender who was erased loses its number, unless there are
+// messages to it, and is found again when it writes again.
+func TestErasedNumber(t *testing.T) {
+	s, _ := open(t, newPath(t), Options{})
+	numbered := func(msisdn string) bool {
+		t.Helper()
+		return one(t, s.readDB, "SELECT count(*) FROM phones WHERE msisdn = ?", msisdn) == "1"
+	}
+	total := func(f message.Filter) int64 {
+		t.Helper()
+		page, err := s.List(t.Context(), message.Query{Filter: f, Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page.Total
+	}
+	const chunk = 1024
+	saveAll(t, s, from("+9", 0, 10))
+	saveAll(t, s, from("+8", 10, 5))
+	to := from("+1", 15, 1)
+	to[0].To = "+8"
+	saveAll(t, s, to)
+	saveAll(t, s, from("+1", 16, chunk))
+	waitFor(t, "the first chunk has a segment", func() bool { return len(s.indexer.list()) == 1 })
+	if !numbered("+9") || !numbered("+8") {
+		t.Fatal("the senders of the segment have no numbers")
+	}
+
+	mustErase(t, s, "+9", 10)
+	mustErase(t, s, "+8", 5)
+	waitFor(t, "the erased senders are looked after", func() bool { return one(t, s.readDB, "SELECT count(*) FROM erased_senders") == "0" })
+	if numbered("+9") {
+		t.Error("the number of an erased sender is still there")
+	}
+	if !numbered("+8") {
+		t.Error("the number is gone, and a message goes there")
+	}
+	wantEqual(t, "holes left", "0", one(t, s.readDB, "SELECT count(*) FROM holes"))
+	wantEqual(t, "messages to +8", 1, total(message.Filter{To: "+8"}))
+
+	saveAll(t, s, from("+9", 3000, chunk))
+	waitFor(t, "the second chunk has a segment", func() bool { return s.indexer.list()[0].Count() < chunk && len(s.indexer.list()) == 2 })
+	wantEqual(t, "messages from +9", chunk, total(message.Filter{From: "+9"}))
+	if !numbered("+9") {
+		t.Error("the sender wrote again and has no number")
+	}
+}
