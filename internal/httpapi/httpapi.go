@@ -111,12 +111,12 @@ func New(o Options) *Server {
 		Options: o,
 		mux:     http.NewServeMux(),
 		errors:  telemetry.NewLimiter(time.Second),
-		readers: newReaders(o.Store),
 
 		heartbeat: feedHeartbeat,
 		exports:   make(chan struct{}, maxExports),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
+	s.readers = newReaders(o.Store, s.ending.Done())
 	s.calls.New = func() any { return &call{} }
 	s.bodies.New = func() any { return new([]byte) }
 	for _, t := range o.Tokens {
@@ -161,10 +161,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // called: readers of the feed get what there is, event streams and exports end,
 // an erasure is broken off, which the next call goes on with; and none of them
 // begins from now on.
-func (s *Server) End() {
-	s.end()
-	s.readers.end()
-}
+func (s *Server) End() { s.end() }
 
 // dispatch finds the route. ServeMux would redirect a path that is not clean,
 // and a redirected POST loses its body: here such a path has no route, except

@@ -25,9 +25,8 @@ const (
 // those who lag behind: they read from the store.
 type readers struct {
 	store message.Store
-	reads chan struct{} // has room for the reads that may run at one time
-	ended chan struct{} // closed when nobody shall wait any more
-	end   func()
+	reads chan struct{}   // has room for the reads that may run at one time
+	ended <-chan struct{} // closed when nobody shall wait any more
 
 	mu    sync.Mutex
 	pages map[feedKey]*sharedPage // that somebody waits for
@@ -54,16 +53,14 @@ type sharedPage struct {
 	err  error
 }
 
-func newReaders(store message.Store) *readers {
-	r := &readers{
+func newReaders(store message.Store, ended <-chan struct{}) *readers {
+	return &readers{
 		store: store,
 		reads: make(chan struct{}, feedReads),
-		ended: make(chan struct{}),
+		ended: ended,
 		pages: map[feedKey]*sharedPage{},
 		last:  map[bool]time.Time{},
 	}
-	r.end = sync.OnceFunc(func() { close(r.ended) })
-	return r
 }
 
 // over reports whether the feed has ended.

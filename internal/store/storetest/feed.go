@@ -49,10 +49,10 @@ func textBytes(page message.FeedPage) (n int) {
 	return n
 }
 
-// follow reads from a position to the end of the feed.
-func follow(t failer, s message.Store, after string, limit int) (messages []message.Message, next string) {
+// follow reads from the first message to the end of the feed.
+func follow(t failer, s message.Store, limit int) (messages []message.Message, next string) {
 	t.Helper()
-	for {
+	for after := ""; ; {
 		page := feed(t, s, after, limit)
 		if len(page.Messages) == 0 {
 			return messages, page.Next
@@ -98,7 +98,7 @@ func testFeedPages(t *testing.T, d *db) {
 		save(t, d, m)
 	}
 	for _, limit := range []int{1, 2, 3, 7, len(want) - 1, len(want), len(want) + 1, message.MaxFeedLimit} {
-		got, next := follow(t, d, "", limit)
+		got, next := follow(t, d, limit)
 		wantEqual(t, fmt.Sprint("pages joined, of ", limit), want, got)
 		wantEqual(t, "behind the end", nil, feed(t, d, next, limit).Messages)
 	}
@@ -154,7 +154,7 @@ func testFeedWhileSaving(t *testing.T, d *db) {
 		return nil
 	})
 	wg.Wait()
-	whole, _ := follow(t, d, "", message.MaxFeedLimit)
+	whole, _ := follow(t, d, message.MaxFeedLimit)
 	want := ids(whole)
 	wantEqual(t, "messages stored", savers*calls*perCall, len(want))
 	for f := range followers {
@@ -201,7 +201,7 @@ func testFeedLongTexts(t *testing.T, d *db) {
 		want = append(want, newMessage(fmt.Sprintf("%03d", i), noon, setText(text)))
 	}
 	save(t, d, want...)
-	got, _ := follow(t, d, "", message.MaxFeedLimit)
+	got, _ := follow(t, d, message.MaxFeedLimit)
 	wantEqual(t, "pages joined", ids(want), ids(got))
 	page := feed(t, d, "", message.MaxFeedLimit)
 	if n := textBytes(page); n < message.MaxFeedBytes || n >= message.MaxFeedBytes+len(text) || !page.More {
@@ -258,6 +258,40 @@ func testForeignPosition(t *testing.T, a, b *db) {
 	position := feed(t, a, "", 1).Next
 	wantEqual(t, "in its own database", []string{"2"}, ids(feed(t, a, position, 10).Messages))
 	wantBadPosition(t, "a position of another database", b, position)
+}
+
+// testFeedErased: what was erased is not there, and every position stays good,
+// also when nothing is left behind it.
+func testFeedErased(t *testing.T, d *db) {
+	var all []message.Message
+	for i := range 6 {
+		all = append(all, newMessage(fmt.Sprint(i), noon, setFrom("+"+fmt.Sprint(100+i/2%2))))
+	}
+	save(t, d, all...)
+	whole := feed(t, d, "", 10)
+	left := []int{2, 3}
+	behind := func(i int, later ...message.Message) (want []message.Message) {
+		for _, l := range left {
+			if l > i {
+				want = append(want, all[l])
+			}
+		}
+		return append(want, later...)
+	}
+	if n, err := d.Erase(t.Context(), "+100"); err != nil || n != 4 {
+		t.Fatalf("Erase: %d, %v", n, err)
+	}
+	for range 2 {
+		for i, p := range whole.Positions {
+			wantEqual(t, fmt.Sprint("behind message ", i), behind(i), feed(t, d, p, 10).Messages)
+		}
+		d.reopen(t)
+	}
+	later := newMessage("later", noon)
+	save(t, d, later)
+	for i, p := range whole.Positions {
+		wantEqual(t, fmt.Sprint("later, behind message ", i), behind(i, later), feed(t, d, p, 10).Messages)
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -128,7 +128,7 @@ func (r *random) save(t *rapid.T) {
 
 // list compares one page by offset.
 func (r *random) feed(t *rapid.T) {
-	got, _ := follow(t, r.Store, "", rapid.SampledFrom([]int{1, 2, 3, 7, message.MaxFeedLimit}).Draw(t, "limit"))
+	got, _ := follow(t, r.Store, rapid.SampledFrom([]int{1, 2, 3, 7, message.MaxFeedLimit}).Draw(t, "limit"))
 	wantEqual(t, "the feed", r.model.rows, got)
 }
 
