@@ -195,6 +195,11 @@ func postSigned(client *http.Client, url string, body []byte, mac string) (statu
 		panic(err)
 	}
 	r.Header.Set("X-Signature", mac)
+	return do(client, r)
+}
+
+// do returns the status of an answer that came whole, else 0.
+func do(client *http.Client, r *http.Request) (status int, answer string) {
 	resp, err := client.Do(r)
 	if err != nil {
 		return 0, err.Error()

@@ -16,27 +16,24 @@ func TestShowBytes(t *testing.T) {
 	}
 }
 
-func TestMeter(t *testing.T) {
-	if got, want := meterLine(500_000_000, 2_000_000_000, 5*time.Second), "500.0 MB of 2.0 GB, 100.0 MB/s, 15s left"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got, want := meterLine(0, 2_000, time.Second), "0 B of 2.0 kB"; got != want {
+func TestShowBackup(t *testing.T) {
+	if got, want := backupLine(500_000_000, 2_000_000_000, 5*time.Second), "500.0 MB of 2.0 GB, 100.0 MB/s, 15s left"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	var b strings.Builder
-	m := newBackupMeter(&b) // no terminal
-	m.progress(1, 2)
-	m.progress(2, 2)
-	m.clear()
+	p := newProgress(&b) // no terminal
+	showBackup(p, 1, 2)
+	showBackup(p, 2, 2)
+	p.clear()
 	if b.Len() != 0 {
 		t.Errorf("without a terminal it shows %q", b.String())
 	}
-	m = newBackupMeter(&b)
-	m.w = &b
-	m.progress(1, 2)
-	m.progress(2, 2)
-	m.clear()
-	if got, want := b.String(), "\r\x1b[K1 B of 2 B\r\x1b[Kchecking\r\x1b[K"; got != want {
+	p.terminal = &b
+	showBackup(p, 0, 2)
+	showBackup(p, 1, 2) // a moment later
+	showBackup(p, 2, 2)
+	p.clear()
+	if got, want := b.String(), "\r\x1b[K0 B of 2 B\r\x1b[K\r\x1b[Kchecking\r\x1b[K"; got != want {
 		t.Errorf("on a terminal it shows %q, want %q", got, want)
 	}
 }

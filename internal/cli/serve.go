@@ -27,13 +27,13 @@ import (
 type serveCommand struct {
 	WebhookSecret         string `setting:"WEBHOOK_SECRET" secret:"" placeholder:"SECRET" help:"Secret that signs webhooks. Without it no webhook is accepted."`
 	WebhookSecretPrevious string `setting:"WEBHOOK_SECRET_PREVIOUS" secret:"" placeholder:"SECRET" help:"Secret that stays valid while senders move to the new one."`
-	DatabaseURL           string `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database: sqlite:///relative/path or sqlite:////absolute/path."`
-	LogLevel              string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
-	AppName               string `setting:"APP_NAME" default:"Lyftr Webhook API" placeholder:"NAME" help:"Name of this service, as people see it."`
-	Host                  string `setting:"HOST" default:"0.0.0.0" placeholder:"ADDRESS" help:"Address to listen on."`
-	Port                  int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port to listen on; 0 takes a free one."`
-	APIToken              string `name:"api-token" setting:"API_TOKEN" secret:"" placeholder:"TOKEN,…" help:"Tokens, separated by commas, one of which is needed to see messages. Without any they are open."`
-	Retention             string `setting:"RETENTION" placeholder:"TIME" help:"How long messages are kept, such as 90d; at least 8d. Without it for ever."`
+	databaseSetting
+	LogLevel  string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
+	AppName   string `setting:"APP_NAME" default:"Lyftr Webhook API" placeholder:"NAME" help:"Name of this service, as people see it."`
+	Host      string `setting:"HOST" default:"0.0.0.0" placeholder:"ADDRESS" help:"Address to listen on."`
+	Port      int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port to listen on; 0 takes a free one."`
+	APIToken  string `name:"api-token" setting:"API_TOKEN" secret:"" placeholder:"TOKEN,…" help:"Tokens, separated by commas, one of which is needed to see messages. Without any they are open."`
+	Retention string `setting:"RETENTION" placeholder:"TIME" help:"How long messages are kept, such as 90d; at least 8d. Without it for ever."`
 
 	MaxBodyBytes      int64         `setting:"MAX_BODY_BYTES" default:"1048576" placeholder:"BYTES" help:"Longest body of a webhook."`
 	MaxInflightBytes  int64         `setting:"MAX_INFLIGHT_BYTES" default:"67108864" placeholder:"BYTES" help:"Bodies held at one time; more are answered 503."`
@@ -61,8 +61,8 @@ func (c *serveCommand) check() (slog.Level, error) {
 	if err != nil {
 		return 0, usagef("LOG_LEVEL: %w", err)
 	}
-	if _, err := store.ParseURL(c.DatabaseURL); err != nil {
-		return 0, usageError{err}
+	if err := c.databaseSetting.check(); err != nil {
+		return 0, err
 	}
 	if c.WebhookSecret == "" && c.WebhookSecretPrevious != "" {
 		return 0, usagef("WEBHOOK_SECRET_PREVIOUS is set but WEBHOOK_SECRET is not: set the current secret too")
@@ -181,6 +181,7 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		MaxBodyBytes:     c.MaxBodyBytes,
 		MaxInflightBytes: c.MaxInflightBytes,
 		SaveTimeout:      c.SaveTimeout,
+		WriteTimeout:     c.WriteTimeout,
 	})
 	return c.serve(e.ctx, log, api, db.Failed())
 }
@@ -215,7 +216,6 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	server.RegisterOnShutdown(api.Stop)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(netutil.LimitListener(listener, c.MaxConnections)) }()
 	log.Info("listening", "address", listener.Addr().String())
@@ -236,6 +236,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		case <-failed:
 		}
 	}
+	api.End()
 	stop, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(stop); err != nil {

@@ -23,6 +23,7 @@ type call struct {
 	label  string // the route's template
 	status int    // 0 until the header is written
 	err    error
+	waited bool // on purpose, so that its time says nothing
 
 	webhook   bool
 	messageID string
@@ -102,7 +103,7 @@ func (s *Server) guard(c *call) {
 		}
 		c.err = errPanic
 		if c.status != 0 {
-			c.err = errAborted
+			c.err = fmt.Errorf("%w: %w", errAborted, errPanic)
 		}
 	}()
 	s.dispatch(c)
@@ -112,7 +113,11 @@ func (s *Server) guard(c *call) {
 func (s *Server) record(c *call, start time.Time) {
 	now := time.Now()
 	took := now.Sub(start)
-	s.Metrics.Request(c.label, c.status, took)
+	if c.waited {
+		s.Metrics.WaitedRequest(c.label, c.status)
+	} else {
+		s.Metrics.Request(c.label, c.status, took)
+	}
 	if c.webhook {
 		s.Metrics.Delivery(c.result)
 		if c.mismatch {
@@ -135,7 +140,8 @@ func (s *Server) record(c *call, start time.Time) {
 	if line.Level() < s.Level {
 		return
 	}
-	if c.err != nil && c.status >= 500 {
+	// The fault that ended a stream has no status of its own.
+	if c.err != nil && (c.status >= 500 || c.waited && c.status < 400) {
 		cause := c.err.Error()
 		if ok, skipped := s.errors.Allow(cause, now); ok {
 			line.Error, line.Skipped = cause, skipped

@@ -27,7 +27,7 @@ func (s *Server) eraseMessages(c *call) error {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.r.Context()))
 	defer cancel()
-	forget := context.AfterFunc(s.stopping, cancel)
+	forget := context.AfterFunc(s.ending, cancel)
 	defer forget()
 	deleted, err := s.Store.Erase(ctx, from)
 	s.Metrics.Removed(telemetry.ReasonErased, deleted)

@@ -227,7 +227,7 @@ func TestEraseEndsWithTheServer(t *testing.T) {
 	}))
 	go func() {
 		<-begun
-		s.api.Stop()
+		s.api.End()
 	}()
 	a := s.remove("/messages?from=%2B91")
 	a.is(t, 503, unavailableBody)

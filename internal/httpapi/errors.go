@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"lyftr/internal/message"
 	"lyftr/internal/telemetry"
@@ -36,7 +38,10 @@ var (
 	errUnavailable = &answerError{http.StatusServiceUnavailable, unavailableDetail, telemetry.ResultUnavailable}
 	errInternal    = &answerError{http.StatusInternalServerError, "internal error", telemetry.ResultError}
 	errPanic       = errors.New("panic")
-	errAborted     = errors.New("panic after the answer had begun")
+	errAborted     = errors.New("the answer was cut off")
+	errOldHTTP     = &answerError{http.StatusHTTPVersionNotSupported, "an export needs HTTP/1.1: before, one that is cut off looks whole", ""}
+	errExports     = &answerError{http.StatusServiceUnavailable, "too many exports at one time, try again later", ""}
+	errStopping    = &answerError{http.StatusServiceUnavailable, "the server is stopping", ""}
 )
 
 // statusClientGone is what nginx made the usual status for a client that went
@@ -62,8 +67,9 @@ func (s *Server) answer(c *call) {
 		}
 		return
 	}
-	if c.status != 0 {
-		return // the answer had begun
+	if c.status != 0 { // the answer had begun
+		s.noteCut(c)
+		return
 	}
 	known, detail := s.explain(c, c.err)
 	if c.webhook {
@@ -83,6 +89,23 @@ func (s *Server) answer(c *call) {
 	}
 	// That it cannot be sent is nobody's to mend: the line has its status.
 	_ = writeJSON(c, known.status, detailAnswer{detail})
+}
+
+// noteCut logs why an answer was cut off, unless the reason is the client's or a
+// panic, which is logged already. The request's line cannot tell: its status is
+// that with which the answer began.
+func (s *Server) noteCut(c *call) {
+	if !errors.Is(c.err, errAborted) || errors.Is(c.err, errPanic) || errors.Is(c.err, errGone) || c.r.Context().Err() != nil {
+		return
+	}
+	level := slog.LevelError
+	if errors.Is(c.err, errStopping) {
+		level = slog.LevelWarn
+	}
+	cause := c.err.Error()
+	if ok, skipped := s.errors.Allow(cause, time.Now()); ok {
+		s.Logger.Log(c.r.Context(), level, "an answer was cut off", "request_id", c.id, "path", c.label, "error", cause, "not_logged_before", skipped)
+	}
 }
 
 // explain finds the status and the detail of an error.
@@ -114,11 +137,15 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return err
 	}
+	return writeBody(w, status, body)
+}
+
+func writeBody(w http.ResponseWriter, status int, body []byte) error {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	_, err = w.Write(body)
+	_, err := w.Write(body)
 	return err
 }
 

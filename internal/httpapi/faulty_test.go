@@ -19,6 +19,8 @@ type faulty struct {
 	stats         func(context.Context, message.Filter) (message.Stats, error)
 	timeline      func(context.Context, message.Filter, message.Bucket) ([]message.BucketCount, error)
 	erase         func(context.Context, string) (int64, error)
+	feed          func(context.Context, string, int) (message.FeedPage, error)
+	walk          func(context.Context, message.Filter, message.Order, func(message.Message) error) error
 	ready         func(context.Context) error
 }
 
@@ -64,6 +66,20 @@ func (f *faulty) Erase(ctx context.Context, from string) (int64, error) {
 	return f.Store.Erase(ctx, from)
 }
 
+func (f *faulty) Feed(ctx context.Context, after string, limit int) (message.FeedPage, error) {
+	if f.feed != nil {
+		return f.feed(ctx, after, limit)
+	}
+	return f.Store.Feed(ctx, after, limit)
+}
+
+func (f *faulty) Walk(ctx context.Context, filter message.Filter, o message.Order, yield func(message.Message) error) error {
+	if f.walk != nil {
+		return f.walk(ctx, filter, o, yield)
+	}
+	return f.Store.Walk(ctx, filter, o, yield)
+}
+
 func (f *faulty) Ready(ctx context.Context) error {
 	if f.ready != nil {
 		return f.ready(ctx)
@@ -92,6 +108,10 @@ func withStore(fail func() error) func(*config) {
 			return nil, fail()
 		},
 		erase: func(context.Context, string) (int64, error) { return 0, fail() },
+		feed:  func(context.Context, string, int) (message.FeedPage, error) { return message.FeedPage{}, fail() },
+		walk: func(context.Context, message.Filter, message.Order, func(message.Message) error) error {
+			return fail()
+		},
 		ready: func(context.Context) error { return fail() },
 	})
 }
@@ -119,4 +139,18 @@ func lock(t *testing.T, s *service) (unlock func()) {
 	})
 	t.Cleanup(unlock)
 	return unlock
+}
+
+// logCanBeEmptied fails if a read transaction holds the database's log.
+func (s *service) logCanBeEmptied() {
+	s.t.Helper()
+	db, err := sql.Open("sqlite", s.path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	var busy, frames, copied int
+	if err := db.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied); err != nil || busy != 0 {
+		s.t.Errorf("the log cannot be emptied: busy %d, %v", busy, err)
+	}
 }

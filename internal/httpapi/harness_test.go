@@ -69,6 +69,7 @@ type config struct {
 	readTimeout  time.Duration
 	writeTimeout time.Duration
 	queueSize    int
+	heartbeat    time.Duration
 	fault        func(message.Store) message.Store
 	around       func(http.Handler) http.Handler
 }
@@ -156,7 +157,11 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		MaxBodyBytes:     c.maxBody,
 		MaxInflightBytes: c.maxInflight,
 		SaveTimeout:      c.saveTimeout,
+		WriteTimeout:     c.writeTimeout,
 	})
+	if c.heartbeat > 0 {
+		s.api.SetHeartbeat(c.heartbeat)
+	}
 	s.series = slices.Sorted(maps.Keys(s.scrape()))
 
 	var handler http.Handler = s.api
@@ -198,6 +203,7 @@ func (s *service) stop() []entry {
 	s.t.Helper()
 	s.stopped.Do(func() {
 		s.client.CloseIdleConnections()
+		s.api.End()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.server.Shutdown(ctx); err != nil {
@@ -250,8 +256,13 @@ func (s *service) check(metrics map[string]float64) {
 	if got := sum(metrics, "http_requests_total{"); got != float64(requests) {
 		s.t.Errorf("http_requests_total sums up to %v of %d requests", got, requests)
 	}
-	if got := metrics["request_latency_ms_count"]; got != float64(requests) {
-		s.t.Errorf("request_latency_ms_count is %v for %d requests", got, requests)
+	// Those that waited for the feed are not timed.
+	untimed := sum(metrics, `http_requests_total{path="/feed"`)
+	if got := metrics["request_latency_ms_count"]; got > float64(requests) || got < float64(requests)-untimed {
+		s.t.Errorf("request_latency_ms_count is %v for %d requests, of which %v may be untimed", got, requests, untimed)
+	}
+	if got := metrics["lyftr_feed_readers"]; got != 0 {
+		s.t.Errorf("lyftr_feed_readers is %v without a reader", got)
 	}
 	if got := slices.Sorted(maps.Keys(metrics)); !slices.Equal(got, s.series) {
 		s.t.Errorf("series that were not there at the start: %q", without(got, s.series))

@@ -125,6 +125,8 @@ func TestMetricsAtStart(t *testing.T) {
 		"/messages/{message_id}": {200, 401, 404, 422, 499, 500, 503},
 		"/stats":                 {200, 401, 422, 499, 500, 503},
 		"/stats/timeline":        {200, 401, 422, 499, 500, 503},
+		"/feed":                  {200, 401, 422, 499, 500, 503},
+		"/export":                {200, 401, 422, 499, 500, 503, 505},
 		"/health/live":           {200, 500},
 		"/health/ready":          {200, 500, 503},
 		"/metrics":               {200, 500},
@@ -145,8 +147,8 @@ func TestMetricsAtStart(t *testing.T) {
 	}
 	want = append(want, "request_latency_ms_sum", "request_latency_ms_count",
 		"lyftr_commit_duration_seconds_count", "lyftr_commit_duration_seconds_sum", "lyftr_commit_batch_messages_count",
-		"lyftr_arrival_delay_seconds_count", "lyftr_queue_depth", "lyftr_stored_messages", "lyftr_mismatches_total",
 		`lyftr_removed_messages_total{reason="erased"}`, `lyftr_removed_messages_total{reason="expired"}`,
+		"lyftr_arrival_delay_seconds_count", "lyftr_queue_depth", "lyftr_feed_readers", "lyftr_stored_messages", "lyftr_mismatches_total",
 		"lyftr_panics_total", `lyftr_secret_uses_total{key="current",source="native"}`)
 	for _, name := range want {
 		if v, ok := atStart[name]; !ok || v != 0 {

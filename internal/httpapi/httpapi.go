@@ -39,6 +39,9 @@ type Options struct {
 	MaxInflightBytes int64
 	// SaveTimeout is how long a delivery waits for its commit.
 	SaveTimeout time.Duration
+	// WriteTimeout is how long an answer that was waited for may take to be
+	// written, and each piece of an event stream or an export.
+	WriteTimeout time.Duration
 }
 
 // Server answers requests. Make it with New.
@@ -51,8 +54,11 @@ type Server struct {
 	errors      *telemetry.Limiter
 	inflight    atomic.Int64
 	draining    atomic.Bool
-	stopping    context.Context // ends with Stop
-	stop        context.CancelFunc
+	readers     *readers
+	heartbeat   time.Duration
+	exports     chan struct{}   // holds one for each export that runs
+	ending      context.Context // ends with End
+	end         context.CancelFunc
 	calls       sync.Pool
 	bodies      sync.Pool
 }
@@ -77,6 +83,8 @@ var routes = []route{
 	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
 	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
+	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 499, 503}},
+	{"GET", "/export", "/export", (*Server).export, true, []int{200, 401, 422, 499, 503, 505}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
@@ -103,8 +111,12 @@ func New(o Options) *Server {
 		Options: o,
 		mux:     http.NewServeMux(),
 		errors:  telemetry.NewLimiter(time.Second),
+
+		heartbeat: feedHeartbeat,
+		exports:   make(chan struct{}, maxExports),
 	}
-	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.ending, s.end = context.WithCancel(context.Background())
+	s.readers = newReaders(o.Store, s.ending.Done())
 	s.calls.New = func() any { return &call{} }
 	s.bodies.New = func() any { return new([]byte) }
 	for _, t := range o.Tokens {
@@ -145,9 +157,11 @@ func (m methods) allow() string {
 // Drain makes /health/ready say that the server is going to stop.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Stop breaks off what goes on for longer than a shutdown waits and can be gone
-// on with later: an erasure.
-func (s *Server) Stop() { s.stop() }
+// End ends what goes on for longer than a shutdown waits, before Shutdown is
+// called: readers of the feed get what there is, event streams and exports end,
+// an erasure is broken off, which the next call goes on with; and none of them
+// begins from now on.
+func (s *Server) End() { s.end() }
 
 // dispatch finds the route. ServeMux would redirect a path that is not clean,
 // and a redirected POST loses its body: here such a path has no route, except

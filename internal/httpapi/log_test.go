@@ -247,7 +247,7 @@ func TestPanic(t *testing.T) {
 	a := s.post(hello)
 	a.is(t, 500, internalBody)
 	a.line.has(t, "level", "ERROR", "status", 500, "message_id", "m1", "dup", false, "result", "error")
-	for _, target := range []string{"/messages", "/messages/m1", "/stats", "/stats/timeline", "/health/ready"} {
+	for _, target := range []string{"/messages", "/messages/m1", "/stats", "/export", "/stats/timeline", "/health/ready"} {
 		a := s.get(target)
 		a.is(t, 500, internalBody)
 		a.line.has(t, "level", "ERROR", "status", 500, "message_id", absent)
@@ -263,8 +263,8 @@ func TestPanic(t *testing.T) {
 		c.send("", "GET /health/live HTTP/1.1", "Host: x")
 		c.answer("GET").is(t, 200, okBody)
 	}
-	if got := s.metric("lyftr_panics_total"); got != 9 {
-		t.Errorf("lyftr_panics_total is %v, want 9", got)
+	if got := s.metric("lyftr_panics_total"); got != 10 {
+		t.Errorf("lyftr_panics_total is %v, want 10", got)
 	}
 	if got := s.metric(`webhook_requests_total{result="error"}`); got != 1 {
 		t.Errorf("error is %v, want 1", got)

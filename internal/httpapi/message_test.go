@@ -157,7 +157,7 @@ func TestMessagesAreNotCached(t *testing.T) {
 	s := start(t)
 	s.seed(hello)
 	for _, target := range []string{
-		"/messages", "/messages?limit=0", "/messages/m1", "/messages/m2", "/messages//m1", "/messages/m1?source=%zz", "/stats", "/stats?since=x", "/stats/timeline", "/stats/timeline?bucket=x",
+		"/messages", "/messages?limit=0", "/messages/m1", "/messages/m2", "/messages//m1", "/messages/m1?source=%zz", "/stats", "/stats?since=x", "/stats/timeline", "/stats/timeline?bucket=x", "/export", "/export?format=x",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			a := s.do(method, target, nil)

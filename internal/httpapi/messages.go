@@ -21,6 +21,22 @@ func toJSON(m message.Message) messageJSON {
 	return messageJSON{m.ID, m.From, m.To, m.TS, m.Text}
 }
 
+// fullMessageJSON is a message with all that is known of it.
+type fullMessageJSON struct {
+	messageJSON
+	Source     string  `json:"source"`
+	ReceivedAt *string `json:"received_at"`
+}
+
+func toFullJSON(m message.Message) fullMessageJSON {
+	full := fullMessageJSON{toJSON(m), m.Source, nil}
+	if !m.ReceivedAt.IsZero() {
+		at := m.ReceivedAt.Format(time.RFC3339Nano)
+		full.ReceivedAt = &at
+	}
+	return full
+}
+
 // listMessages answers GET /messages.
 func (s *Server) listMessages(c *call) error {
 	q, err := parseListQuery(c.r.URL.RawQuery)
@@ -65,14 +81,5 @@ func (s *Server) getMessage(c *call) error {
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		messageJSON
-		Source     string  `json:"source"`
-		ReceivedAt *string `json:"received_at"`
-	}{toJSON(m), m.Source, nil}
-	if !m.ReceivedAt.IsZero() {
-		at := m.ReceivedAt.Format(time.RFC3339Nano)
-		answer.ReceivedAt = &at
-	}
-	return writeJSON(c, http.StatusOK, answer)
+	return writeJSON(c, http.StatusOK, toFullJSON(m))
 }

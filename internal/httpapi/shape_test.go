@@ -66,7 +66,7 @@ func TestMethodNotAllowed(t *testing.T) {
 	n := 0
 	for target, allow := range map[string]string{
 		"/webhook": "POST", "/messages": "GET, HEAD, DELETE", "/messages/m1": read, "/messages//m1": read, "/messages/../webhook": read, "/messages/": read,
-		"/stats": read, "/stats/timeline": read, "/health/live": read, "/health/ready": read, "/metrics": read,
+		"/stats": read, "/stats/timeline": read, "/health/live": read, "/health/ready": read, "/metrics": read, "/export": read,
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW", "get", "post"} {
 			if strings.Contains(allow, method) {
@@ -111,7 +111,7 @@ func TestHead(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.seed(hello)
-	for _, target := range []string{"/messages", "/messages?limit=0", "/messages/m1", "/messages/none", "/stats", "/stats/timeline", "/health/live", "/health/ready", "/nothing"} {
+	for _, target := range []string{"/messages", "/messages?limit=0", "/messages/m1", "/messages/none", "/stats", "/stats/timeline", "/export", "/export?format=csv", "/export?format=x", "/health/live", "/health/ready", "/nothing"} {
 		get, head := s.get(target), s.do(http.MethodHead, target, nil)
 		if head.body != "" || head.status != get.status {
 			t.Errorf("HEAD %s: got %d %q, GET gets %d", target, head.status, head.body, get.status)

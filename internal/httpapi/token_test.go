@@ -12,7 +12,7 @@ func TestAPIToken(t *testing.T) {
 	s.seed(hello)
 	protected := []string{
 		"/messages", "/messages?limit=0", "/messages?limit=%zz", "/messages/", "/messages/m1", "/messages/none", "/messages//m1", "/messages/../messages", "/messages/./m1",
-		"/messages/%2e%2e/stats", "/messages/m1?source=native", "/stats", "/stats?since=x", "/stats/timeline", "/stats/timeline?bucket=x", "/%6dessages", "http://evil.test/messages",
+		"/messages/%2e%2e/stats", "/messages/m1?source=native", "/export", "/export?format=x", "/feed", "/feed?wait=60", "/feed?after=x", "/stats", "/stats?since=x", "/stats/timeline", "/stats/timeline?bucket=x", "/%6dessages", "http://evil.test/messages",
 	}
 	c := s.dial()
 	send := func(method, target string, headers ...string) answer {
@@ -68,7 +68,8 @@ func TestAPIToken(t *testing.T) {
 		}
 	}
 	if got := s.scrape(); got[`http_requests_total{path="/messages",status="401"}`]+got[`http_requests_total{path="/messages/{message_id}",status="401"}`]+
-		got[`http_requests_total{path="/stats",status="401"}`]+got[`http_requests_total{path="/stats/timeline",status="401"}`] != float64(n) {
+		got[`http_requests_total{path="/stats",status="401"}`]+got[`http_requests_total{path="/stats/timeline",status="401"}`]+
+		got[`http_requests_total{path="/feed",status="401"}`]+got[`http_requests_total{path="/export",status="401"}`] != float64(n) {
 		t.Errorf("401 is counted for other routes, or not %d times", n)
 	}
 	for _, query := range []string{"access_token=zq-token-one", "token=zq-token-one", "api_token=zq-token-one"} {
@@ -79,7 +80,7 @@ func TestAPIToken(t *testing.T) {
 
 	for _, right := range []string{"Bearer zq-token-one", "Bearer zq-token-two", "bearer zq-token-one", "BEARER zq-token-two"} {
 		for target, status := range map[string]int{
-			"/messages": 200, "/messages?limit=0": 422, "/messages/m1": 200, "/messages/none": 404, "/messages//m1": 404, "/stats": 200, "/stats/timeline": 200,
+			"/messages": 200, "/messages?limit=0": 422, "/messages/m1": 200, "/messages/none": 404, "/messages//m1": 404, "/feed": 200, "/feed?after=x": 422, "/stats": 200, "/stats/timeline": 200,
 		} {
 			if a := send("GET", target, "Authorization: "+right); a.status != status {
 				t.Errorf("%s with %q: got %d, want %d", target, right, a.status, status)
@@ -105,7 +106,7 @@ func TestWithoutAPIToken(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	s.seed(hello)
-	for _, target := range []string{"/messages", "/messages/m1", "/stats", "/stats/timeline"} {
+	for _, target := range []string{"/messages", "/messages/m1", "/feed", "/stats", "/stats/timeline"} {
 		for _, change := range []func(*http.Request){func(*http.Request) {}, header("Authorization", "Bearer x"), header("Authorization", "a", "b")} {
 			if a := s.get(target, change); a.status != 200 {
 				t.Errorf("%s: got %d %s", target, a.status, a.body)

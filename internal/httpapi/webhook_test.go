@@ -189,7 +189,7 @@ func TestStoreFails(t *testing.T) {
 			if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); tt.status == 503 && (err != nil || seconds < 1) {
 				t.Errorf("Retry-After is %q", a.header.Get("Retry-After"))
 			}
-			for _, target := range []string{"/messages", "/messages/m1", "/stats", "/stats/timeline"} {
+			for _, target := range []string{"/messages", "/messages/m1", "/stats", "/export", "/stats/timeline"} {
 				a := s.get(target)
 				a.is(t, tt.status, tt.body)
 				a.line.has(t, "level", "ERROR", "status", tt.status, "result", absent)
@@ -212,7 +212,7 @@ func TestStoreIsCancelled(t *testing.T) {
 	a := s.post(hello)
 	a.is(t, 503, unavailableBody)
 	a.line.has(t, "level", "ERROR", "status", 503, "message_id", "m1", "dup", false, "result", "unavailable")
-	for _, target := range []string{"/messages", "/messages/m1", "/stats", "/stats/timeline"} {
+	for _, target := range []string{"/messages", "/messages/m1", "/stats", "/export", "/stats/timeline"} {
 		s.get(target).is(t, 503, unavailableBody)
 	}
 }

@@ -2,6 +2,7 @@ package message
 
 import (
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -71,6 +72,12 @@ func Decode(body []byte) (Message, error) {
 	if !ok {
 		return Message{}, &InvalidError{Faults: d.faults}
 	}
+	return d.message(&members)
+}
+
+// message returns the message that the members hold, less those that only a
+// stored message has.
+func (d *decoder) message(members *[memberCount][]byte) (Message, error) {
 	m := Message{Source: SourceNative}
 	m.ID = d.id(members[memberID])
 	knownID := m.ID
@@ -116,10 +123,14 @@ func (d *decoder) id(raw []byte) string {
 	if !ok {
 		return ""
 	}
-	if kind, msg := CheckID(s); kind != "" {
-		d.fault(kind, msg, "message_id")
-	}
+	d.checkID("message_id", s)
 	return s
+}
+
+func (d *decoder) checkID(name, s string) {
+	if kind, msg := CheckID(s); kind != "" {
+		d.fault(kind, msg, name)
+	}
 }
 
 // CheckID returns the kind and the description of what is wrong with a message
@@ -138,10 +149,16 @@ func CheckID(s string) (kind, msg string) {
 
 func (d *decoder) phone(name string, raw []byte) string {
 	s, ok := d.str(name, raw)
-	if ok && !ValidPhone(s) {
-		d.fault(FaultValue, "Value error, must be + followed by 1 to 15 digits (E.164)", name)
+	if ok {
+		d.checkPhone(name, s)
 	}
 	return s
+}
+
+func (d *decoder) checkPhone(name, s string) {
+	if !ValidPhone(s) {
+		d.fault(FaultValue, "Value error, must be + followed by 1 to 15 digits (E.164)", name)
+	}
 }
 
 // ValidPhone reports whether s is a + and then 1 to MaxPhoneDigits ASCII digits.
@@ -162,12 +179,16 @@ func (d *decoder) timestamp(raw []byte, m *Message) string {
 	if !ok {
 		return ""
 	}
+	m.At = d.checkTimestamp(s)
+	return s
+}
+
+func (d *decoder) checkTimestamp(s string) time.Time {
 	at, err := ParseTimestamp(s)
 	if err != nil {
 		d.fault(FaultValue, "Value error, "+err.Error(), "ts")
 	}
-	m.At = at
-	return s
+	return at
 }
 
 func (d *decoder) text(raw []byte) *string {
@@ -178,10 +199,14 @@ func (d *decoder) text(raw []byte) *string {
 	if !ok {
 		return nil
 	}
+	d.checkText(s)
+	return &s
+}
+
+func (d *decoder) checkText(s string) {
 	if kind, msg := CheckText(s); kind != "" {
 		d.fault(kind, msg, "text")
 	}
-	return &s
 }
 
 // CheckText returns the kind and the description of what is wrong with a text,

@@ -17,10 +17,14 @@ const (
 	memberTo
 	memberTS
 	memberText
+	// Those of a stored message besides, see DecodeStored.
+	memberSource
+	memberReceivedAt
 	memberCount
 )
 
-func memberIndex(name string) int {
+// memberIndex returns -1 for a member that is not known.
+func (d *decoder) memberIndex(name string) int {
 	switch name {
 	case "message_id":
 		return memberID
@@ -33,6 +37,12 @@ func memberIndex(name string) int {
 	case "text":
 		return memberText
 	}
+	switch {
+	case d.stored && name == "source":
+		return memberSource
+	case d.stored && name == "received_at":
+		return memberReceivedAt
+	}
 	return -1
 }
 
@@ -43,6 +53,7 @@ func memberIndex(name string) int {
 type decoder struct {
 	b      []byte
 	i      int
+	stored bool // the members of a stored message are known too
 	faults []Fault
 }
 
@@ -70,7 +81,7 @@ func (d *decoder) object(body []byte) (members [memberCount][]byte, ok bool) {
 		return members, false
 	}
 	ok = d.walkObject(1, func(name string, raw []byte) {
-		if m := memberIndex(name); m >= 0 && members[m] == nil {
+		if m := d.memberIndex(name); m >= 0 && members[m] == nil {
 			members[m] = raw
 		}
 	})
@@ -177,7 +188,7 @@ func (d *decoder) walkObject(depth int, member func(name string, raw []byte)) bo
 		name := unquote(d.walkString())
 		if !seen.add(name) {
 			// The name may be a stranger's data: only known ones are repeated.
-			if member != nil && memberIndex(name) >= 0 {
+			if member != nil && d.memberIndex(name) >= 0 {
 				d.fault(FaultJSON, "JSON decode error: the member appears twice", name)
 			} else {
 				d.fault(FaultJSON, "JSON decode error: a member appears twice in one object", d.i)

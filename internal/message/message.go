@@ -69,5 +69,6 @@ var ErrNotFound = errors.New("message not found")
 var ErrUnavailable = errors.New("store unavailable")
 
 // ErrBadCursor is what Store.List returns for a cursor that this store did not
-// make, or made for another filter or order.
+// make, or made for another filter or order, and Store.Feed for a position that
+// it did not make.
 var ErrBadCursor = errors.New("cursor is not one of this store for this query")

@@ -23,6 +23,12 @@ type Store interface {
 	// that List did not give out for the same filter and order.
 	List(ctx context.Context, q Query) (Page, error)
 
+	// Walk calls yield for every message that matches, in the order of a list, at
+	// constant memory. What was there when it began and stays comes exactly once,
+	// what arrives meanwhile at most once. An error of yield ends it and is
+	// returned as it is. While yield runs nothing of the store is held.
+	Walk(ctx context.Context, f Filter, o Order, yield func(Message) error) error
+
 	// Get returns one message by its ID, or ErrNotFound. With an empty source
 	// it returns the first by source, in byte order, of those that share the ID.
 	Get(ctx context.Context, source, id string) (Message, error)
@@ -48,6 +54,22 @@ type Store interface {
 	// counts.
 	Expire(ctx context.Context, before time.Time) (removed int64, err error)
 
+	// Feed returns the messages behind a position in the order in which they
+	// were stored, at most limit and about MaxFeedBytes of text. An empty
+	// position is before the first message, FeedLatest behind the last. A reader
+	// who goes on from the position that he was given sees every message once,
+	// less those that were removed before he came to them. With limit 0 the page
+	// is empty: it only tells whether the position is good, and has it in Next.
+	// Feed returns ErrBadCursor for a position that the database did not give
+	// out, or that is ahead of it since it was replaced by an older copy.
+	Feed(ctx context.Context, after string, limit int) (FeedPage, error)
+
+	// Changed returns a channel that is closed soon after a message is stored
+	// that Feed did not show when Changed was called. It may be closed for
+	// nothing, but not by duplicates. It is meant to be taken before Feed and
+	// waited for when Feed finds nothing.
+	Changed() <-chan struct{}
+
 	// Ready returns nil if a message could be saved now, else what is wrong.
 	Ready(ctx context.Context) error
 
@@ -65,6 +87,10 @@ type Store interface {
 
 // StoreStatus is a store's state at one moment.
 type StoreStatus struct {
+	// Identity tells this database from others. It is made with the database,
+	// and no secret; a copy has the same.
+	Identity string
+
 	Messages      int64 // messages stored
 	DatabaseBytes int64 // size of the database on disk, its log included
 	LogBytes      int64 // size of the write-ahead log alone

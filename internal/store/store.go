@@ -17,6 +17,10 @@ import (
 // Options tune the store. The zero value is fine.
 type Options = sqlite.Options
 
+// ErrInUse is in the tree of the error with which Open refuses a database that
+// another process has open for writing.
+var ErrInUse = sqlite.ErrInUse
+
 // Open opens the store that the URL names; the caller closes it. ParseURL says
 // which URLs there are.
 func Open(ctx context.Context, databaseURL string, o Options) (message.Store, error) {

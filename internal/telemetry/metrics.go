@@ -76,6 +76,7 @@ type Metrics struct {
 	secretUses map[secretKey]prometheus.Counter
 	commit     prometheus.Histogram
 	batch      prometheus.Histogram
+	readers    prometheus.Gauge
 }
 
 type requestKey struct {
@@ -146,6 +147,8 @@ func NewMetrics(o Options) *Metrics {
 	m.mismatches = m.counter("lyftr_mismatches_total", "Duplicates whose content differed from what is stored; the stored content stayed.")
 	m.panics = m.counter("lyftr_panics_total", "Requests that ended in a panic.")
 
+	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "lyftr_feed_readers", Help: "Readers of the feed that are waiting now."})
+	m.registry.MustRegister(m.readers)
 	m.gauge("lyftr_stored_messages", "Messages stored.", func() float64 { return float64(o.Store().Messages) })
 	m.gauge("lyftr_database_size_bytes", "Size of the database on disk, its log included.", func() float64 { return float64(o.Store().DatabaseBytes) })
 	m.gauge("lyftr_database_log_size_bytes", "Size of the database's write-ahead log.", func() float64 { return float64(o.Store().LogBytes) })
@@ -181,13 +184,23 @@ func (m *Metrics) gauge(name, help string, value func() float64) {
 // Request counts one answered request. path must be a route's template or one
 // fixed word for everything else, so that the series stay few.
 func (m *Metrics) Request(path string, status int, took time.Duration) {
+	m.WaitedRequest(path, status)
+	m.latency.Observe(float64(took) / float64(time.Millisecond))
+}
+
+// WaitedRequest counts one answered request that waited on purpose, so that its
+// time would only hide that of the others.
+func (m *Metrics) WaitedRequest(path string, status int) {
 	c, ok := m.known[requestKey{path, status}]
 	if !ok {
 		c = m.requests.WithLabelValues(path, strconv.Itoa(status))
 	}
 	c.Inc()
-	m.latency.Observe(float64(took) / float64(time.Millisecond))
 }
+
+// FeedReaders notes that readers of the feed came or, if change is negative,
+// went.
+func (m *Metrics) FeedReaders(change int) { m.readers.Add(float64(change)) }
 
 // Delivery counts one delivery to a webhook.
 func (m *Metrics) Delivery(r Result) { m.webhook[r].Inc() }

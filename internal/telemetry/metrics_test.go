@@ -157,16 +157,19 @@ func TestMetricsGauges(t *testing.T) {
 		return message.StoreStatus{Messages: messages, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
 	}
 	m := telemetry.NewMetrics(o)
+	m.FeedReaders(3)
+	m.FeedReaders(-1)
 	want := map[string]float64{
 		"lyftr_stored_messages":              11,
 		"lyftr_database_size_bytes":          22,
 		"lyftr_database_log_size_bytes":      33,
 		"lyftr_unindexed_messages":           45,
 		"lyftr_queue_depth":                  44,
+		"lyftr_feed_readers":                 2,
 		"lyftr_log_write_failures_total":     55,
 		`lyftr_build_info{version="v1.2.3"}`: 1,
 	}
-	names := []string{"lyftr_stored", "lyftr_database", "lyftr_unindexed", "lyftr_queue", "lyftr_log", "lyftr_build"}
+	names := []string{"lyftr_stored", "lyftr_database", "lyftr_unindexed", "lyftr_queue", "lyftr_feed", "lyftr_log", "lyftr_build"}
 	if diff := cmp.Diff(want, part(scrape(t, m), names...)); diff != "" {
 		t.Error(diff)
 	}

@@ -77,7 +77,7 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 			return err
 		}
 		defer func() { _ = tx.Rollback() }() // nothing was written
-		return f(ctx, tx)
+		return s.untouched.check(f(ctx, tx))
 	}()
 	switch {
 	case err == nil:

@@ -31,6 +31,9 @@ type Options struct {
 	Logger *slog.Logger
 	// ReadTimeout bounds every read. Default 5 s.
 	ReadTimeout time.Duration
+	// ReadOnly opens a database for reading alone, also one that another process
+	// has open: it takes no lock, and changes nothing. See openReadOnly.
+	ReadOnly bool
 	// QueueSize is how many saves may wait for the writer. Default 4096.
 	QueueSize int
 	// OnCommit, if set, is told of every commit: how long it took and how many
@@ -61,6 +64,7 @@ type Store struct {
 	headers   headers
 	found     found
 	indexer   *indexer
+	untouched *untouched // set if the file is read as one that nobody writes to
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
@@ -68,6 +72,8 @@ type Store struct {
 	// on the writer goroutine only, before that begins with anything else.
 	deletions atomic.Int64
 	reportDue atomic.Pointer[time.Time] // see expireReport
+
+	changed notice // of messages that were stored
 
 	health health
 }
@@ -104,6 +110,12 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 			err = fmt.Errorf("open sqlite database %s: %w", path, errors.Join(err, s.release()))
 		}
 	}()
+	if o.ReadOnly {
+		if err := s.openReadOnly(ctx); err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
 	if err := s.openFile(); err != nil {
 		return nil, err
 	}
@@ -175,9 +187,6 @@ func (s *Store) openFile() error {
 	// yet: closing a file takes SQLite's locks on it away from this process.
 	return syncFile(s.path)
 }
-
-// errLocked says that another process holds a lock.
-var errLocked = errors.New("another lyftr has this database open")
 
 // checkNotLeftAlone refuses a log without its database: SQLite would throw away
 // the commits in it when it makes a new database of that name.
@@ -290,7 +299,7 @@ func (s *Store) checkLength(ctx context.Context) error {
 }
 
 func (s *Store) openReaders(ctx context.Context) error {
-	s.readDB = openDB(readerDSN(s.path), containsFold)
+	s.readDB = openDB(s.readersDSN(), containsFold)
 	n := max(4, 2*runtime.GOMAXPROCS(0))
 	s.readDB.SetMaxOpenConns(n)
 	s.readDB.SetMaxIdleConns(n)
@@ -314,6 +323,9 @@ func (s *Store) openReaders(ctx context.Context) error {
 
 // Save implements message.Store.
 func (s *Store) Save(ctx context.Context, messages []message.Message) ([]message.Outcome, error) {
+	if s.queue == nil {
+		return nil, errReadOnly
+	}
 	outcomes, err := s.queue.Save(ctx, messages)
 	if err != nil {
 		return nil, fmt.Errorf("save messages: %w", err)
@@ -329,6 +341,9 @@ const probeAfter = 5 * time.Second
 // a small write. It does not wait for the readers: that they are busy keeps
 // nobody from storing messages.
 func (s *Store) Ready(ctx context.Context) error {
+	if s.queue == nil {
+		return errReadOnly
+	}
 	s.health.mu.Lock()
 	fatal, lastErr, lastOK := s.health.fatal, s.health.lastErr, s.health.lastOK
 	s.health.mu.Unlock()
@@ -363,7 +378,10 @@ func checkFile(path string, opened os.FileInfo) error {
 
 // Status implements message.Store.
 func (s *Store) Status() message.StoreStatus {
-	st := message.StoreStatus{Messages: s.messages.Load(), QueueDepth: s.queue.Depth(), Unindexed: s.indexer.unindexed()}
+	st := message.StoreStatus{Identity: identity(s.cursorKey), Messages: s.messages.Load()}
+	if s.queue != nil {
+		st.QueueDepth, st.Unindexed = s.queue.Depth(), s.indexer.unindexed()
+	}
 	if f, err := os.Stat(s.path); err == nil {
 		st.DatabaseBytes = f.Size()
 	}
@@ -379,8 +397,10 @@ func (s *Store) Failed() <-chan struct{} { return s.health.failed }
 
 // Close implements message.Store.
 func (s *Store) Close() error {
-	s.indexer.close()
-	s.queue.Close()
+	if s.queue != nil {
+		s.indexer.close()
+		s.queue.Close()
+	}
 	if err := s.release(); err != nil {
 		return fmt.Errorf("close sqlite database %s: %w", s.path, err)
 	}

@@ -431,6 +431,9 @@ func (s *Store) commitSucceeded(created int) {
 	if segment.ChunkOf(last+1) > segment.ChunkOf(last-int64(created)+1) {
 		poke(s.indexer.full)
 	}
+	if created > 0 {
+		s.changed.wake() // when Feed can see that there is more
+	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()
 	if s.health.lastErr != nil {

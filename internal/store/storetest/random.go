@@ -36,6 +36,8 @@ func testRandom(t *testing.T, fresh func(*testing.T) Database) {
 			"save 3":   r.save,
 			"list":     r.list,
 			"walk":     r.walk,
+			"feed":     r.feed,
+			"walk all": r.walkAll,
 			"get":      r.get,
 			"stats":    r.stats,
 			"timeline": r.timeline,
@@ -125,6 +127,11 @@ func (r *random) save(t *rapid.T) {
 }
 
 // list compares one page by offset.
+func (r *random) feed(t *rapid.T) {
+	got, _ := follow(t, r.Store, rapid.SampledFrom([]int{1, 2, 3, 7, message.MaxFeedLimit}).Draw(t, "limit"))
+	wantEqual(t, "the feed", r.model.rows, got)
+}
+
 func (r *random) list(t *rapid.T) {
 	q := message.Query{
 		Filter: someFilters.Draw(t, "filter"), Order: someOrders.Draw(t, "order"),

@@ -45,6 +45,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Cursor/rows inserted meanwhile", testCursorWhileInserting},
 		{"Cursor/end", testCursorEnd},
 		{"Cursor/refused", testCursorRefused},
+		{"Walk/content", testWalk},
+		{"Walk/rows inserted meanwhile", testWalkMeanwhile},
+		{"Walk/ended", testWalkEnds},
 		{"Get/sources", testGetSources},
 		{"Get/any characters", testGetAnyCharacters},
 		{"Get/received at", testReceivedAt},
@@ -62,6 +65,15 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Expire", testExpire},
 		{"Expire/repeats", testExpireRepeats},
 		{"Expire/many", testExpireMany},
+		{"Feed/order of storing", testFeedOrder},
+		{"Feed/pages joined", testFeedPages},
+		{"Feed/saves meanwhile", testFeedWhileSaving},
+		{"Feed/latest", testFeedLatest},
+		{"Feed/opened again", testFeedReopen},
+		{"Feed/long texts", testFeedLongTexts},
+		{"Feed/refused", testFeedRefused},
+		{"Feed/changed", testFeedChanged},
+		{"Feed/many wait for changes", testFeedFollowers},
 		{"Status", testStatus},
 		{"Reopen", testReopen},
 	}
@@ -70,6 +82,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 	}
 	t.Run("Cursor/of another database", func(t *testing.T) {
 		testForeignCursor(t, newDB(t, fresh(t)), newDB(t, fresh(t)))
+	})
+	t.Run("Feed/of another database", func(t *testing.T) {
+		testForeignPosition(t, newDB(t, fresh(t)), newDB(t, fresh(t)))
 	})
 	t.Run("Random", func(t *testing.T) { testRandom(t, fresh) })
 }

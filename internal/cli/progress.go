@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+const (
+	// progressEvery bounds how often the line of progress is written.
+	progressEvery = time.Second / 5
+	// clearLine goes to the begin of a terminal's line and clears it.
+	clearLine = "\r\x1b[K"
+)
+
+// progress shows how far long work has come, on one line of a terminal. Where
+// there is none it shows nothing.
+type progress struct {
+	terminal io.Writer // nil without one
+	begun    time.Time
+	shown    time.Time
+}
+
+func newProgress(w io.Writer) *progress {
+	p := &progress{begun: time.Now()}
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			p.terminal = w
+		}
+	}
+	return p
+}
+
+// show shows how many messages are done, and how much of the work: done and all
+// may be any unit, all is 0 if it is not known.
+func (p *progress) show(messages, done, all int64) {
+	p.write(func(took time.Duration) string { return progressLine(messages, done, all, took) })
+}
+
+// write writes the line, unless that was done a moment ago.
+func (p *progress) write(line func(took time.Duration) string) {
+	now := time.Now()
+	if p.terminal == nil || now.Sub(p.shown) < progressEvery {
+		return
+	}
+	p.shown = now
+	// What cannot be shown is no reason to end the work.
+	_, _ = io.WriteString(p.terminal, clearLine+line(now.Sub(p.begun)))
+}
+
+// clear takes the line away before something else is written.
+func (p *progress) clear() {
+	if p.terminal != nil && !p.shown.IsZero() {
+		_, _ = io.WriteString(p.terminal, clearLine)
+		p.shown = time.Time{}
+	}
+}
+
+// took is how long the work has lasted, as people read it.
+func (p *progress) took() time.Duration { return roundTime(time.Since(p.begun)) }
+
+func roundTime(d time.Duration) time.Duration {
+	const tenth = time.Second / 10
+	if d < time.Second {
+		return d.Round(time.Millisecond)
+	} else if d < time.Minute {
+		return d.Round(tenth)
+	} else {
+		return d.Round(time.Second)
+	}
+}
+
+// progressLine is the count, the rate, and what is left at that rate.
+func progressLine(messages, done, all int64, took time.Duration) string {
+	line := fmt.Sprintf("%d messages", messages)
+	if took < progressEvery {
+		return line
+	}
+	line += fmt.Sprintf(", %.0f/s", float64(messages)/took.Seconds())
+	if done > 0 && all >= done {
+		left := time.Duration(float64(took) * float64(all-done) / float64(done))
+		line += fmt.Sprintf(", %d %%, %s left", 100*done/all, left.Round(time.Second))
+	}
+	return line
+}

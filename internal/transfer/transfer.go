@@ -1,0 +1,76 @@
+// Package transfer writes messages to files and reads them back: NDJSON, which
+// is one JSON object a line, and CSV. What is written is read back without loss.
+//
+// Both hold the members message_id, from, to, ts, text, source and received_at.
+// Equal messages are always written as equal bytes.
+package transfer
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"lyftr/internal/message"
+)
+
+// Format is how messages are written.
+type Format string
+
+// The formats.
+const (
+	NDJSON Format = "ndjson"
+	CSV    Format = "csv"
+)
+
+// ParseFormat returns the format of that name.
+func ParseFormat(name string) (Format, error) {
+	switch f := Format(strings.ToLower(name)); f {
+	case NDJSON, CSV:
+		return f, nil
+	}
+	return "", fmt.Errorf("%q is not a format: use ndjson or csv", name)
+}
+
+// GuessFormat returns the format of a file by the end of its name: CSV for .csv,
+// else NDJSON.
+func GuessFormat(name string) Format {
+	if strings.EqualFold(filepath.Ext(name), ".csv") {
+		return CSV
+	}
+	return NDJSON
+}
+
+// ContentType is the format's media type.
+func (f Format) ContentType() string {
+	if f == CSV {
+		return "text/csv; charset=utf-8"
+	}
+	return "application/x-ndjson"
+}
+
+// Header is what stands before the first message.
+func (f Format) Header() string {
+	if f == CSV {
+		return csvHeader
+	}
+	return ""
+}
+
+// Append appends a message to b, its line break included. Messages that break
+// the rules of the contract, such as those that were adopted, are written too;
+// Reader refuses them.
+func (f Format) Append(b []byte, m *message.Message) []byte {
+	if f == CSV {
+		return appendCSV(b, m)
+	}
+	return appendNDJSON(b, m)
+}
+
+// receivedAtLayout is RFC 3339 in UTC with milliseconds, which is all that is
+// stored.
+const receivedAtLayout = "2006-01-02T15:04:05.000Z"
+
+func appendReceivedAt(b []byte, at time.Time) []byte {
+	return at.UTC().AppendFormat(b, receivedAtLayout)
+}
