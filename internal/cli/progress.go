@@ -55,13 +55,14 @@ func (p *progress) clear() {
 // took is how long the work has lasted, as people read it.
 func (p *progress) took() time.Duration {
 	const tenth = time.Second / 10
-	if d := time.Since(p.begun); d < time.Second {
+	d := time.Since(p.begun)
+	switch {
+	case d < time.Second:
 		return d.Round(time.Millisecond)
-	} else if d < time.Minute {
+	case d < time.Minute:
 		return d.Round(tenth)
-	} else {
-		return d.Round(time.Second)
 	}
+	return d.Round(time.Second)
 }
 
 // progressLine is the count, the rate, and what is left at that rate.

@@ -67,7 +67,8 @@ func (s *Server) export(c *call) error {
 	}
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(s.ending, func() { cancel(errStopping) })()
+	stop := context.AfterFunc(s.ending, func() { cancel(errStopping) })
+	defer stop()
 
 	w.buf = append(w.buf, format.Header()...)
 	err = s.Store.Walk(ctx, filter, order, func(m message.Message) error {
