@@ -18,15 +18,20 @@ const childMounts = "LYFTR_TEST_OWN_MOUNTS"
 // cannotMount is what the child says when it may not mount either.
 const cannotMount = "a tmpfs cannot be mounted here"
 
-// TestFullDisk: as TestFull, on a disk that is full. It runs in a child process
-// with mounts of its own, which go away with it. Where the system does not allow
-// that it fails: a fault that was not tried has not passed.
-func TestFullDisk(t *testing.T) {
+// withOwnMounts runs the rest of a test in a child process with mounts of its
+// own, which go away with it. Where the system does not allow that the test
+// fails: a fault that was not tried has not passed.
+func withOwnMounts(t *testing.T, rest func(t *testing.T)) {
+	t.Helper()
 	if os.Getenv(childMounts) != "" {
-		fullDisk(t)
+		// Not seen outside, and gone with the process.
+		if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+			t.Fatalf("%s: %v", cannotMount, err)
+		}
+		rest(t)
 		return
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDisk$", "-test.v", "-test.timeout=1m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=1m")
 	cmd.Env = append(os.Environ(), childMounts+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if os.Geteuid() != 0 {
@@ -37,27 +42,32 @@ func TestFullDisk(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	switch exit := (*exec.ExitError)(nil); {
 	case strings.Contains(string(out), cannotMount), err != nil && !errors.As(err, &exit):
-		t.Fatalf("not run: a full disk needs a mount, so run the tests as root or where user namespaces are allowed: %v: %s", err, out)
-	case err != nil, !strings.Contains(string(out), "--- PASS: TestFullDisk"):
+		t.Fatalf("not run: this needs a mount, so run the tests as root or where user namespaces are allowed: %v: %s", err, out)
+	case err != nil, !strings.Contains(string(out), "--- PASS: "+t.Name()):
 		t.Errorf("in the child process: %v\n%s", err, out)
 	}
 }
 
-// fullDisk runs in the child process.
-func fullDisk(t *testing.T) {
-	disk := filepath.Join(t.TempDir(), "disk")
+// mountSmall mounts a file system of that size, until the test ends.
+func mountSmall(t *testing.T, size string) (disk string) {
+	t.Helper()
+	disk = filepath.Join(t.TempDir(), "disk")
 	if err := os.Mkdir(disk, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	// Not seen outside, and gone with the process.
-	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		t.Fatalf("%s: %v", cannotMount, err)
-	}
-	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=600k"); err != nil {
+	if err := syscall.Mount("none", disk, "tmpfs", 0, "size="+size); err != nil {
 		t.Fatalf("%s: %v", cannotMount, err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	return disk
+}
 
+// TestFullDisk: as TestFull, on a disk that is full.
+func TestFullDisk(t *testing.T) { withOwnMounts(t, fullDisk) }
+
+// fullDisk runs in the child process.
+func fullDisk(t *testing.T) {
+	disk := mountSmall(t, "600k")
 	path := filepath.Join(disk, "app.db")
 	s, shut := open(t, path, Options{})
 	save(t, s, "there")

@@ -87,22 +87,28 @@ var legacyColumns = []string{"message_id", "from_msisdn", "to_msisdn", "ts", "te
 
 // contents is what a file held before lyftr opened it for writing.
 type contents struct {
-	legacy bool     // the FastAPI service's table messages
+	lyftr  bool     // lyftr's table messages
+	legacy bool     // the FastAPI service's
 	extra  []string // columns of it for which lyftr's table has no place
 }
 
-// inspect looks at what the file holds. It refuses a table messages that is
-// neither lyftr's nor the FastAPI service's, before anything in the file is
-// changed.
+// inspect looks at what the file holds, with a connection of its own, before
+// anything in it is changed.
 func (s *Store) inspect(ctx context.Context) (found contents, err error) {
-	const neither = "it is neither lyftr's nor the FastAPI service's"
 	db := openDB(fileDSN(s.path, guards()), nil)
 	defer func() { err = errors.Join(err, db.Close()) }()
-	columns, err := tableColumns(ctx, db, "messages")
+	return inspect(ctx, db)
+}
+
+// inspect looks at what a database holds. It refuses a table messages that is
+// neither lyftr's nor the FastAPI service's.
+func inspect(ctx context.Context, q queryer) (found contents, err error) {
+	const neither = "it is neither lyftr's nor the FastAPI service's"
+	columns, err := tableColumns(ctx, q, "messages")
 	if err != nil || len(columns) == 0 {
 		return contents{}, err
 	}
-	meta, err := tableColumns(ctx, db, "meta")
+	meta, err := tableColumns(ctx, q, "meta")
 	if err != nil {
 		return contents{}, err
 	}
@@ -110,7 +116,7 @@ func (s *Store) inspect(ctx context.Context) (found contents, err error) {
 		if !slices.Equal(meta, []string{"key", "value"}) {
 			return contents{}, errors.New("the file has a table messages with the column ts_unix and no table meta: " + neither)
 		}
-		return contents{}, nil
+		return contents{lyftr: true}, nil
 	}
 	for _, c := range legacyColumns {
 		if !slices.Contains(columns, c) {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -178,8 +179,13 @@ func (s *Store) openFile() error {
 	if !s.file.Mode().IsRegular() {
 		return errors.New("not a regular file")
 	}
-	s.lock, err = lockFile(s.path + ".lock")
-	return err
+	if s.lock, err = lockFile(s.path + ".lock"); err != nil {
+		return err
+	}
+	// What was written before, such as a backup that was copied here, is on disk
+	// before a repeat of something in it is acknowledged. No connection is open
+	// yet: closing a file takes SQLite's locks on it away from this process.
+	return syncFile(s.path)
 }
 
 // checkNotLeftAlone refuses a log without its database: SQLite would throw away
@@ -195,12 +201,15 @@ func checkNotLeftAlone(path string) error {
 }
 
 // syncDir puts a folder's entries on disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func syncDir(dir string) error { return syncFile(dir) }
+
+// syncFile puts on disk what was written to a file, whoever wrote it.
+func syncFile(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func (s *Store) openWriter(ctx context.Context) error {
@@ -224,20 +233,57 @@ func (s *Store) openWriter(ctx context.Context) error {
 	return nil
 }
 
+// startBusyTimeoutMS is how long the checkpoint at the start waits for readers.
+// Waiting longer buys nothing but a later start.
+const startBusyTimeoutMS = 500
+
 // checkpointAtStart syncs the log and the database and empties the log. A
 // process that was killed may leave frames in the log that were never synced;
 // without this a repeat of such a message would be acknowledged as a duplicate
 // although a power cut could still take it.
+//
+// While another process has a read transaction (a backup, Litestream) the log
+// cannot be emptied, and it is synced as it is: every frame that a reader can
+// find is in the file of the log, what is added later is synced by the commit
+// that adds it, and SQLite itself syncs the log before it copies frames, and the
+// database before it overwrites copied ones.
 func (s *Store) checkpointAtStart(ctx context.Context) error {
-	var busy, frames, done int
-	if err := s.writeDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done); err != nil {
+	busy, frames, copied, err := s.truncateLog(ctx)
+	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if busy != 0 {
-		return errors.New("checkpoint: another process is reading the database; end it and start again")
+	if busy {
+		s.log.Info("another program reads the database: its log was synced and not emptied")
+		if err := syncFile(s.path + "-wal"); err != nil {
+			return fmt.Errorf("sync the log: %w", err)
+		}
 	}
-	// With an empty log the file holds every page. One that was cut short within
-	// a page would be read with zeros in place of what is missing.
+	// With all of the log copied the file holds every page. One that was cut
+	// short within a page would be read with zeros in place of what is missing.
+	if !busy || frames >= 0 && copied == frames {
+		if err := s.checkLength(ctx); err != nil {
+			return err
+		}
+	}
+	return syncDir(filepath.Dir(s.path))
+}
+
+// truncateLog copies the log into the database and empties it. If it is busy, as
+// much of the log was copied as could be: frames is -1 where that is not known.
+func (s *Store) truncateLog(ctx context.Context) (busy bool, frames, copied int, err error) {
+	wait := func(milliseconds int) error {
+		_, err := s.writeDB.ExecContext(ctx, "PRAGMA busy_timeout = "+strconv.Itoa(milliseconds))
+		return err
+	}
+	if err := wait(startBusyTimeoutMS); err != nil {
+		return false, 0, 0, err
+	}
+	err = s.writeDB.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied)
+	return busy, frames, copied, errors.Join(err, wait(busyTimeoutMS))
+}
+
+// checkLength finds a file that was cut short.
+func (s *Store) checkLength(ctx context.Context) error {
 	var pages, pageSize int64
 	if err := s.writeDB.QueryRowContext(ctx, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size").Scan(&pages, &pageSize); err != nil {
 		return fmt.Errorf("count pages: %w", err)
@@ -249,7 +295,7 @@ func (s *Store) checkpointAtStart(ctx context.Context) error {
 	if f.Size() < pages*pageSize {
 		return fmt.Errorf("the file is damaged (%d bytes where %d pages of %d bytes belong): restore it from a backup", f.Size(), pages, pageSize)
 	}
-	return syncDir(filepath.Dir(s.path))
+	return nil
 }
 
 func (s *Store) openReaders(ctx context.Context) error {
