@@ -172,6 +172,30 @@ func TestIndexerFaults(t *testing.T) {
 	}
 }
 
+// TestWrittenInVain: of a segment that cannot be put in its place nothing is left.
+func TestWrittenInVain(t *testing.T) {
+	s, _ := open(t, newPath(t), patient)
+	s.indexer.close()
+	x := s.indexer
+	x.ctx = t.Context()
+	saveAll(t, s, from("+1", 0, segment.Fan*segment.ChunkSize))
+	stepped(t, s, "CREATE TEMP TRIGGER fault BEFORE INSERT ON main.segments BEGIN SELECT RAISE(ABORT, 'as the test wants'); END")
+	if err := x.buildFrom(0, segment.Fan); err == nil {
+		t.Error("a segment is built that cannot be written")
+	}
+	wantEqual(t, "parts of no segment", nil, strayParts(t, s))
+	stepped(t, s, "DROP TRIGGER fault")
+	if err := x.buildFrom(0, segment.Fan); err != nil {
+		t.Error(err)
+	}
+	stepped(t, s, "CREATE TEMP TRIGGER fault BEFORE DELETE ON main.segments BEGIN SELECT RAISE(ABORT, 'as the test wants'); END")
+	if err := x.mergeGroup(x.list()); err == nil {
+		t.Error("a segment is replaced that cannot be deleted")
+	}
+	wantEqual(t, "parts of no segment", nil, strayParts(t, s))
+	wantRebuilt(t, s)
+}
+
 // TestIndexerFull: without space segments are not made, nothing that is stored
 // suffers, and they are made when there is space.
 func TestIndexerFull(t *testing.T) {
