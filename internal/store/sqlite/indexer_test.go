@@ -1,9 +1,11 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -99,13 +101,13 @@ func fillChunks(t *testing.T, m *storetest.Many, chunks int64, o Options) (s *St
 	for chunk := range chunks {
 		m.Save(t, s, 40)
 		shut()
-		beginAt(t, path, segment.FirstID(chunk+1)-30)
+		skipTo(t, path, segment.FirstID(chunk+1)-30)
 		s, shut = open(t, path, o)
 		m.Save(t, s, 31) // the last is of the next chunk
 		indexed(t, s)
 	}
 	shut()
-	beginAt(t, path, segment.FirstID(chunks+1)-30)
+	skipTo(t, path, segment.FirstID(chunks+1)-30)
 	s, shut = open(t, path, o)
 	m.Save(t, s, 29)
 	return s, path, shut
@@ -374,6 +376,53 @@ func TestErasedIsNotInSegments(t *testing.T) {
 	wantEqual(t, "holes", nil, holes(t, s))
 	wantEqual(t, "numbers of the sender", "0", one(t, s.readDB, "SELECT count(*) FROM phones WHERE msisdn = ?", stranger))
 	wantRebuilt(t, s)
+}
+
+// TestErasedWordsAreNotInTheFile: nor do the pages that segments left keep them,
+// whether a segment was written anew or went altogether.
+func TestErasedWordsAreNotInTheFile(t *testing.T) {
+	const secret, stranger = "xyzzyplugh", "+987654321"
+	all := func(choose func(i int) bool) (list []message.Message, erased int64) {
+		list = from("+1", 0, 2*segment.ChunkSize+100)
+		for i := range list {
+			if choose(i) {
+				text := fmt.Sprint("some ", secret, i%7)
+				list[i].From, list[i].Text = stranger, &text
+				erased++
+			}
+		}
+		return list, erased
+	}
+	inFile := func(t *testing.T, path string) bool {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Contains(data, []byte(message.Fold(secret))) || bytes.Contains(data, []byte(secret)) || bytes.Contains(data, []byte(stranger))
+	}
+	for name, choose := range map[string]func(i int) bool{
+		"written anew": func(i int) bool { return i%50 == 7 },
+		"gone":         func(i int) bool { return i < segment.ChunkSize-1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits for the log to be emptied
+			path := newPath(t)
+			s, shut := open(t, path, patient)
+			list, n := all(choose)
+			saveAll(t, s, list)
+			indexed(t, s)
+			if !inFile(t, path) && !inFile(t, path+"-wal") {
+				t.Fatal("the words are not in the file before they are erased: the test looks in the wrong place")
+			}
+			mustErase(t, s, stranger, n)
+			indexed(t, s)
+			emptied(t, s)
+			if inFile(t, path) {
+				t.Error("the file has a word or the number of what was erased")
+			}
+			shut()
+		})
+	}
 }
 
 // TestEmptySegments: a segment of which everything was removed goes, unless it

@@ -211,18 +211,6 @@ func TestManyOfOneInstant(t *testing.T) {
 	}
 }
 
-// beginAt has the next message take an id, as if so many had been stored and
-// removed before. The store is closed.
-func beginAt(t *testing.T, path string, id int64) {
-	t.Helper()
-	db := plain(t, path)
-	mustExec(t, db, "UPDATE counters SET value = ? - 1 - (SELECT count(*) FROM messages) WHERE name = 'removed'", id)
-	mustExec(t, db, "UPDATE counters SET value = ? - 1 WHERE name = 'last_id'", id)
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestSegmentsMergedTwice: messages in a few of many chunks, and nothing in the
 // others.
 func TestSegmentsMergedTwice(t *testing.T) {
@@ -233,7 +221,7 @@ func TestSegmentsMergedTwice(t *testing.T) {
 	for i := range int64(4) {
 		m.Save(t, s, 300)
 		shut()
-		beginAt(t, path, segment.FirstID((i+1)*fourth)-100)
+		skipTo(t, path, segment.FirstID((i+1)*fourth)-100)
 		s, shut = open(t, path, patient)
 	}
 	m.Save(t, s, 1500)
