@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"lyftr/internal/store"
@@ -11,10 +10,10 @@ import (
 
 // backupCommand is lyftr backup.
 type backupCommand struct {
-	File        string `arg:"" help:"File that becomes the backup."`
-	DatabaseURL string `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database: sqlite:///relative/path or sqlite:////absolute/path."`
-	Force       bool   `help:"Replace FILE if it is there."`
-	Check       bool   `help:"Make nothing: check that FILE is a good backup."`
+	File string `arg:"" help:"File that becomes the backup."`
+	databaseSetting
+	Force bool `help:"Replace FILE if it is there."`
+	Check bool `help:"Make nothing: check that FILE is a good backup."`
 }
 
 // Run makes a backup, or checks one.
@@ -25,16 +24,22 @@ func (c *backupCommand) Run(e *environment) error {
 	if _, err := store.ParseURL(c.DatabaseURL); err != nil && !c.Check {
 		return usageError{err}
 	}
-	meter := newBackupMeter(e.stderr)
+	p := newProgress(e.stderr)
 	var summary store.BackupSummary
 	var err error
 	if c.Check {
-		meter.checking()
+		p.say("checking")
 		summary, err = store.CheckBackup(e.ctx, c.File)
 	} else {
-		summary, err = store.Backup(e.ctx, c.DatabaseURL, c.File, store.BackupOptions{Replace: c.Force, Progress: meter.progress})
+		summary, err = store.Backup(e.ctx, c.DatabaseURL, c.File, store.BackupOptions{Replace: c.Force, Progress: func(copied, total int64) {
+			if copied >= total {
+				p.say("checking")
+				return
+			}
+			p.line(func(took time.Duration) string { return meterLine(copied, total, took) })
+		}})
 	}
-	meter.clear()
+	p.clear()
 	switch {
 	case err != nil && e.ctx.Err() != nil:
 		return errors.New("backup: interrupted")
@@ -54,13 +59,6 @@ func (c *backupCommand) Run(e *environment) error {
 	return err
 }
 
-func roundTime(d time.Duration) time.Duration {
-	if d < time.Second {
-		return d.Round(time.Millisecond)
-	}
-	return d.Round(time.Second / 10)
-}
-
 // showBytes shows a number of bytes as people read it.
 func showBytes(n int64) string {
 	const unit = 1000
@@ -75,52 +73,6 @@ func showBytes(n int64) string {
 		value, name = value/unit, next
 	}
 	return fmt.Sprintf("%.1f %s", value, name)
-}
-
-// backupMeter shows how far a backup is, on one line of a terminal. Where there
-// is none it shows nothing.
-type backupMeter struct {
-	w     io.Writer // nil without a terminal
-	begun time.Time
-	shown time.Time
-}
-
-// meterEvery bounds how often the line is written.
-const meterEvery = time.Second / 5
-
-func newBackupMeter(w io.Writer) *backupMeter {
-	m := &backupMeter{begun: time.Now()}
-	if isTerminal(w) {
-		m.w = w
-	}
-	return m
-}
-
-// clearLine goes to the line's begin and clears it.
-const clearLine = "\r\x1b[K"
-
-func (m *backupMeter) show(text string) {
-	if m.w != nil {
-		// What cannot be shown is no reason to end the work.
-		_, _ = io.WriteString(m.w, clearLine+text)
-	}
-}
-
-func (m *backupMeter) clear() { m.show("") }
-
-func (m *backupMeter) checking() { m.show("checking") }
-
-func (m *backupMeter) progress(copied, total int64) {
-	now := time.Now()
-	if copied >= total {
-		m.checking()
-		return
-	}
-	if now.Sub(m.shown) < meterEvery {
-		return
-	}
-	m.shown = now
-	m.show(meterLine(copied, total, now.Sub(m.begun)))
 }
 
 // meterLine is bytes, rate and the time that is left at that rate.

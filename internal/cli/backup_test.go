@@ -24,18 +24,19 @@ func TestMeter(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	var b strings.Builder
-	m := newBackupMeter(&b) // no terminal
-	m.progress(1, 2)
-	m.progress(2, 2)
-	m.clear()
+	work := func(p *progress) {
+		p.line(func(took time.Duration) string { return meterLine(1, 2, 0) })
+		p.line(func(took time.Duration) string { return "too soon" })
+		p.say("checking")
+		p.clear()
+	}
+	work(newProgress(&b)) // no terminal
 	if b.Len() != 0 {
 		t.Errorf("without a terminal it shows %q", b.String())
 	}
-	m = newBackupMeter(&b)
-	m.w = &b
-	m.progress(1, 2)
-	m.progress(2, 2)
-	m.clear()
+	p := newProgress(&b)
+	p.terminal = &b
+	work(p)
 	if got, want := b.String(), "\r\x1b[K1 B of 2 B\r\x1b[Kchecking\r\x1b[K"; got != want {
 		t.Errorf("on a terminal it shows %q, want %q", got, want)
 	}

@@ -24,24 +24,43 @@ type progress struct {
 
 func newProgress(w io.Writer) *progress {
 	p := &progress{begun: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			p.terminal = w
-		}
+	if isTerminal(w) {
+		p.terminal = w
 	}
 	return p
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // show shows how many messages are done, and how much of the work: done and all
 // may be any unit, all is 0 if it is not known.
 func (p *progress) show(messages, done, all int64) {
-	now := time.Now()
-	if p.terminal == nil || now.Sub(p.shown) < progressEvery {
+	p.line(func(took time.Duration) string { return progressLine(messages, done, all, took) })
+}
+
+// line shows what text returns for the time that the work has lasted, unless a
+// line was shown just now.
+func (p *progress) line(text func(took time.Duration) string) {
+	if now := time.Now(); p.terminal != nil && now.Sub(p.shown) >= progressEvery {
+		p.say(text(now.Sub(p.begun)))
+	}
+}
+
+// say shows a line at once.
+func (p *progress) say(text string) {
+	if p.terminal == nil {
 		return
 	}
-	p.shown = now
+	p.shown = time.Now()
 	// What cannot be shown is no reason to end the work.
-	_, _ = io.WriteString(p.terminal, clearLine+progressLine(messages, done, all, now.Sub(p.begun)))
+	_, _ = io.WriteString(p.terminal, clearLine+text)
 }
 
 // clear takes the line away before something else is written.
@@ -53,9 +72,10 @@ func (p *progress) clear() {
 }
 
 // took is how long the work has lasted, as people read it.
-func (p *progress) took() time.Duration {
+func (p *progress) took() time.Duration { return roundTime(time.Since(p.begun)) }
+
+func roundTime(d time.Duration) time.Duration {
 	const tenth = time.Second / 10
-	d := time.Since(p.begun)
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond)
