@@ -60,11 +60,6 @@ func (s *Server) export(c *call) error {
 	if s.ending.Err() != nil {
 		return errStopping
 	}
-	// The time in which a request has to arrive would end the request here: it
-	// has arrived.
-	if err := w.control.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	stop := context.AfterFunc(s.ending, func() { cancel(errStopping) })
