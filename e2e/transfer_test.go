@@ -196,7 +196,7 @@ func TestImportKilled(t *testing.T) {
 		if !done {
 			kills++
 			_ = cmd.Process.Kill()
-			<-ended
+			t.Logf("killed: %v", <-ended)
 		}
 		if left == nil {
 			resumed++
@@ -216,7 +216,7 @@ func TestImportKilled(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for line := range strings.Lines(must(t, database, nil, "export")) {
-		id := line[:strings.Index(line, `","from"`)]
+		id, _, _ := strings.Cut(line, `","from"`)
 		if seen[id] {
 			t.Errorf("%s is there twice", id)
 		}

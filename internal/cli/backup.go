@@ -10,10 +10,10 @@ import (
 
 // backupCommand is lyftr backup.
 type backupCommand struct {
+	File string `arg:"" help:"File that becomes the backup."`
 	databaseSetting
-	File  string `arg:"" help:"File that becomes the backup."`
-	Force bool   `help:"Replace FILE if it is there."`
-	Check bool   `help:"Make nothing: check that FILE is a good backup."`
+	Force bool `help:"Replace FILE if it is there."`
+	Check bool `help:"Make nothing: check that FILE is a good backup."`
 }
 
 // Run makes a backup, or checks one.
@@ -21,17 +21,23 @@ func (c *backupCommand) Run(e *environment) error {
 	if c.Check && c.Force {
 		return usagef("--check makes nothing, so there is nothing to --force")
 	}
+	if _, err := store.ParseURL(c.DatabaseURL); err != nil && !c.Check {
+		return usageError{err}
+	}
 	p := newProgress(e.stderr)
 	var summary store.BackupSummary
 	var err error
 	if c.Check {
-		showBackup(p, 0, 0)
+		p.say("checking")
 		summary, err = store.CheckBackup(e.ctx, c.File)
-	} else if err = c.check(); err == nil {
-		summary, err = store.Backup(e.ctx, c.DatabaseURL, c.File, store.BackupOptions{
-			Replace:  c.Force,
-			Progress: func(copied, total int64) { showBackup(p, copied, total) },
-		})
+	} else {
+		summary, err = store.Backup(e.ctx, c.DatabaseURL, c.File, store.BackupOptions{Replace: c.Force, Progress: func(copied, total int64) {
+			if copied >= total {
+				p.say("checking")
+				return
+			}
+			p.line(func(took time.Duration) string { return meterLine(copied, total, took) })
+		}})
 	}
 	p.clear()
 	switch {
@@ -69,21 +75,10 @@ func showBytes(n int64) string {
 	return fmt.Sprintf("%.1f %s", value, name)
 }
 
-// showBackup shows how far a backup is. When everything is copied it is checked,
-// of which nothing is known before it is done.
-func showBackup(p *progress, copied, total int64) {
-	if copied >= total {
-		p.clear() // so that this is written at once
-		p.write(func(time.Duration) string { return "checking" })
-		return
-	}
-	p.write(func(took time.Duration) string { return backupLine(copied, total, took) })
-}
-
-// backupLine is bytes, rate and the time that is left at that rate.
-func backupLine(copied, total int64, took time.Duration) string {
+// meterLine is bytes, rate and the time that is left at that rate.
+func meterLine(copied, total int64, took time.Duration) string {
 	line := fmt.Sprintf("%s of %s", showBytes(copied), showBytes(total))
-	if copied > 0 && took >= progressEvery {
+	if copied > 0 && took >= time.Second/10 {
 		rate := float64(copied) / took.Seconds()
 		left := time.Duration(float64(total-copied) / rate * float64(time.Second))
 		line += fmt.Sprintf(", %s/s, %s left", showBytes(int64(rate)), left.Round(time.Second))

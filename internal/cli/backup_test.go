@@ -16,24 +16,28 @@ func TestShowBytes(t *testing.T) {
 	}
 }
 
-func TestShowBackup(t *testing.T) {
-	if got, want := backupLine(500_000_000, 2_000_000_000, 5*time.Second), "500.0 MB of 2.0 GB, 100.0 MB/s, 15s left"; got != want {
+func TestMeter(t *testing.T) {
+	if got, want := meterLine(500_000_000, 2_000_000_000, 5*time.Second), "500.0 MB of 2.0 GB, 100.0 MB/s, 15s left"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := meterLine(0, 2_000, time.Second), "0 B of 2.0 kB"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	var b strings.Builder
-	p := newProgress(&b) // no terminal
-	showBackup(p, 1, 2)
-	showBackup(p, 2, 2)
-	p.clear()
+	work := func(p *progress) {
+		p.line(func(took time.Duration) string { return meterLine(1, 2, 0) })
+		p.line(func(took time.Duration) string { return "too soon" })
+		p.say("checking")
+		p.clear()
+	}
+	work(newProgress(&b)) // no terminal
 	if b.Len() != 0 {
 		t.Errorf("without a terminal it shows %q", b.String())
 	}
+	p := newProgress(&b)
 	p.terminal = &b
-	showBackup(p, 0, 2)
-	showBackup(p, 1, 2) // a moment later
-	showBackup(p, 2, 2)
-	p.clear()
-	if got, want := b.String(), "\r\x1b[K0 B of 2 B\r\x1b[K\r\x1b[Kchecking\r\x1b[K"; got != want {
+	work(p)
+	if got, want := b.String(), "\r\x1b[K1 B of 2 B\r\x1b[Kchecking\r\x1b[K"; got != want {
 		t.Errorf("on a terminal it shows %q, want %q", got, want)
 	}
 }

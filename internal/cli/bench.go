@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -22,8 +21,9 @@ type benchCommand struct {
 
 // showProgress writes a line about the progress every second if standard
 // error is a terminal, until the function that it returns is called.
-func showProgress(stderr io.Writer, begin time.Time, progress func() (done, total int64)) (stop func()) {
-	if !isTerminal(stderr) {
+func showProgress(stderr io.Writer, progress func() (done, total int64)) (stop func()) {
+	p := newProgress(stderr)
+	if p.terminal == nil {
 		return func() {}
 	}
 	quit := make(chan struct{})
@@ -35,9 +35,9 @@ func showProgress(stderr io.Writer, begin time.Time, progress func() (done, tota
 			select {
 			case <-tick.C:
 				done, total := progress()
-				fmt.Fprintf(stderr, "\r%d of %d messages, %.0f a second ", done, total, float64(done)/time.Since(begin).Seconds())
+				p.show(done, done, total)
 			case <-quit:
-				fmt.Fprint(stderr, "\r\x1b[K") // an empty line
+				p.clear()
 				return
 			}
 		}
@@ -46,15 +46,6 @@ func showProgress(stderr io.Writer, begin time.Time, progress func() (done, tota
 		close(quit)
 		shown.Wait()
 	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // webhookBody is a message in the form in which POST /webhook takes it.

@@ -104,7 +104,7 @@ func (c *benchFillCommand) fill(e *environment, g *sample.Generator) (err error)
 
 	begin := time.Now()
 	f := fill{db: db, total: max(0, c.Count-c.Skip)}
-	stopShowing := showProgress(e.stderr, begin, f.progress)
+	stopShowing := showProgress(e.stderr, f.progress)
 	err = f.run(e.ctx, g)
 	stopShowing()
 	if err != nil {

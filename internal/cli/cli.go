@@ -27,9 +27,9 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Receive webhooks and answer questions about what was stored."`
 	Send        sendCommand        `cmd:"" help:"Sign one message and post it."`
 	Sign        signCommand        `cmd:"" help:"Print the signature of standard input or a file."`
-	Backup      backupCommand      `cmd:"" help:"Copy the database to a file, also while a server runs."`
 	Import      importCommand      `cmd:"" help:"Store the messages of files: NDJSON or CSV."`
 	Export      exportCommand      `cmd:"" help:"Write messages out as NDJSON or CSV, also while a server runs."`
+	Backup      backupCommand      `cmd:"" help:"Copy the database to a file, also while a server runs."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; the exit code is the answer."`
 	Bench       benchCommand       `cmd:"" help:"Fill a database and measure a server."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`

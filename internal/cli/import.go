@@ -83,11 +83,10 @@ func (c *importCommand) Run(e *environment) (err error) {
 			break
 		}
 	}
-	i.progress.clear()
 	if i.unprinted > 0 {
-		fmt.Fprintf(e.stderr, "and %d more bad lines\n", i.unprinted)
+		i.say("and %d more bad lines\n", i.unprinted)
 	}
-	fmt.Fprintf(e.stderr, "imported: %d created, %d duplicates, %d mismatches, %d bad lines in %s\n",
+	i.say("imported: %d created, %d duplicates, %d mismatches, %d bad lines in %s\n",
 		total.Created, total.Duplicates, total.Mismatches, total.BadLines, i.progress.took())
 	switch {
 	case err != nil:
@@ -110,6 +109,12 @@ type importer struct {
 	printed, unprinted int // bad lines
 }
 
+// say writes to standard error, without the line of progress in its way.
+func (i *importer) say(format string, args ...any) {
+	i.progress.clear()
+	fmt.Fprintf(i.stderr, format, args...)
+}
+
 // source is an input of an import.
 type source struct {
 	io.Reader
@@ -128,7 +133,7 @@ func (i *importer) file(name string, format transfer.Format) (importCounts, erro
 		return importCounts{}, fmt.Errorf("import: %w", err)
 	}
 	if src.file != nil {
-		defer src.file.Close()
+		defer func() { _ = src.file.Close() }() // it was read only
 	}
 	reader, err := i.begin(src, format)
 	if err != nil {
@@ -156,8 +161,7 @@ func (i *importer) failed(src *source, err error) error {
 		return fmt.Errorf("import %s: %w", src.name, err)
 	}
 	if src.keep {
-		i.progress.clear()
-		fmt.Fprintf(i.stderr, "%s: the same import goes on behind line %d\n", src.name, src.state.Mark.Line)
+		i.say("%s: the same import goes on behind line %d\n", src.name, src.state.Mark.Line)
 	}
 	return errImportInterrupted
 }
@@ -216,7 +220,7 @@ func (i *importer) begin(src *source, format transfer.Format) (*transfer.Reader,
 	if why == "" {
 		err := reader.Skip(left.Mark)
 		if err == nil {
-			fmt.Fprintf(i.stderr, "%s: going on behind line %d\n", src.name, left.Mark.Line)
+			i.say("%s: going on behind line %d\n", src.name, left.Mark.Line)
 			src.state.Mark, src.state.Counts = left.Mark, left.Counts
 			return reader, nil
 		}
@@ -229,7 +233,7 @@ func (i *importer) begin(src *source, format transfer.Format) (*transfer.Reader,
 		}
 		reader = transfer.NewReader(format, src)
 	}
-	fmt.Fprintf(i.stderr, "%s: an import left off behind line %d, but %s: beginning at the first line\n", src.name, left.Mark.Line, why)
+	i.say("%s: an import left off behind line %d, but %s: beginning at the first line\n", src.name, left.Mark.Line, why)
 	return reader, nil
 }
 
@@ -259,8 +263,7 @@ func (i *importer) run(src *source, reader *transfer.Reader) (stopped bool, err 
 		if src.keep && src.state.Mark.Offset > 0 {
 			if err := src.state.write(src.name); err != nil {
 				src.keep = false
-				i.progress.clear()
-				fmt.Fprintf(i.stderr, "%s: how far the import has come cannot be kept: %s\n", src.name, oneLine(err.Error()))
+				i.say("%s: how far the import has come cannot be kept: %s\n", src.name, oneLine(err.Error()))
 			}
 			written = time.Now()
 		}
@@ -316,8 +319,7 @@ func (i *importer) print(name string, bad []*transfer.LineError) {
 			continue
 		}
 		i.printed++
-		i.progress.clear()
-		fmt.Fprintf(i.stderr, "%s:%d: %s\n", name, b.Line, b.What())
+		i.say("%s:%d: %s\n", name, b.Line, b.What())
 	}
 }
 

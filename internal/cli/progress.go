@@ -24,29 +24,43 @@ type progress struct {
 
 func newProgress(w io.Writer) *progress {
 	p := &progress{begun: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			p.terminal = w
-		}
+	if isTerminal(w) {
+		p.terminal = w
 	}
 	return p
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // show shows how many messages are done, and how much of the work: done and all
 // may be any unit, all is 0 if it is not known.
 func (p *progress) show(messages, done, all int64) {
-	p.write(func(took time.Duration) string { return progressLine(messages, done, all, took) })
+	p.line(func(took time.Duration) string { return progressLine(messages, done, all, took) })
 }
 
-// write writes the line, unless that was done a moment ago.
-func (p *progress) write(line func(took time.Duration) string) {
-	now := time.Now()
-	if p.terminal == nil || now.Sub(p.shown) < progressEvery {
+// line shows what text returns for the time that the work has lasted, unless a
+// line was shown just now.
+func (p *progress) line(text func(took time.Duration) string) {
+	if now := time.Now(); p.terminal != nil && now.Sub(p.shown) >= progressEvery {
+		p.say(text(now.Sub(p.begun)))
+	}
+}
+
+// say shows a line at once.
+func (p *progress) say(text string) {
+	if p.terminal == nil {
 		return
 	}
-	p.shown = now
+	p.shown = time.Now()
 	// What cannot be shown is no reason to end the work.
-	_, _ = io.WriteString(p.terminal, clearLine+line(now.Sub(p.begun)))
+	_, _ = io.WriteString(p.terminal, clearLine+text)
 }
 
 // clear takes the line away before something else is written.
@@ -62,13 +76,13 @@ func (p *progress) took() time.Duration { return roundTime(time.Since(p.begun)) 
 
 func roundTime(d time.Duration) time.Duration {
 	const tenth = time.Second / 10
-	if d < time.Second {
+	switch {
+	case d < time.Second:
 		return d.Round(time.Millisecond)
-	} else if d < time.Minute {
+	case d < time.Minute:
 		return d.Round(tenth)
-	} else {
-		return d.Round(time.Second)
 	}
+	return d.Round(time.Second)
 }
 
 // progressLine is the count, the rate, and what is left at that rate.

@@ -43,7 +43,7 @@ type serveCommand struct {
 	QueryTimeout      time.Duration `setting:"QUERY_TIMEOUT" default:"5s" placeholder:"TIME" help:"How long a question to the database may take."`
 	ReadHeaderTimeout time.Duration `setting:"READ_HEADER_TIMEOUT" default:"5s" placeholder:"TIME" help:"How long a request's header may take to arrive."`
 	ReadTimeout       time.Duration `setting:"READ_TIMEOUT" default:"15s" placeholder:"TIME" help:"How long a whole request may take to arrive."`
-	WriteTimeout      time.Duration `setting:"WRITE_TIMEOUT" default:"30s" placeholder:"TIME" help:"How long an answer may take, from the end of the request's header."`
+	WriteTimeout      time.Duration `setting:"WRITE_TIMEOUT" default:"30s" placeholder:"TIME" help:"How long an answer may take, from the end of the request's header; each piece of an export."`
 	IdleTimeout       time.Duration `setting:"IDLE_TIMEOUT" default:"60s" placeholder:"TIME" help:"How long a connection may wait for its next request."`
 	DrainDelay        time.Duration `setting:"DRAIN_DELAY" default:"0s" placeholder:"TIME" help:"How long to go on after SIGTERM with /health/ready at 503, for a load balancer to notice."`
 	ShutdownTimeout   time.Duration `setting:"SHUTDOWN_TIMEOUT" default:"10s" placeholder:"TIME" help:"How long requests may take to end after that."`

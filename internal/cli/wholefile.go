@@ -47,14 +47,14 @@ func checkFree(name string, replace bool) error {
 // finish gives the file its name.
 func (f *wholeFile) finish() error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.File.Name()))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	err := checkFree(f.name, f.replace)
 	if err == nil {
-		err = os.Rename(f.File.Name(), f.name)
+		err = os.Rename(f.Name(), f.name)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.File.Name()))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	dir, err := os.Open(filepath.Dir(f.name))
 	if err != nil {
@@ -64,4 +64,4 @@ func (f *wholeFile) finish() error {
 }
 
 // abandon takes the file away.
-func (f *wholeFile) abandon() error { return errors.Join(f.Close(), os.Remove(f.File.Name())) }
+func (f *wholeFile) abandon() error { return errors.Join(f.Close(), os.Remove(f.Name())) }

@@ -164,7 +164,7 @@ func TestExportIsCutOff(t *testing.T) {
 		}
 		_, err = io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if resp.StatusCode != 200 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		if resp.StatusCode != http.StatusOK || !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("got %d and %v, want 200 and a cut connection", resp.StatusCode, err)
 		}
 		s.line(id).has(t, "status", 200, "error", absent)

@@ -60,14 +60,10 @@ func (s *Server) export(c *call) error {
 	if s.ending.Err() != nil {
 		return errStopping
 	}
-	// The time in which a request has to arrive would end the request here: it
-	// has arrived.
-	if err := w.control.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(s.ending, func() { cancel(errStopping) })()
+	stop := context.AfterFunc(s.ending, func() { cancel(errStopping) })
+	defer stop()
 
 	w.buf = append(w.buf, format.Header()...)
 	err = s.Store.Walk(ctx, filter, order, func(m message.Message) error {

@@ -209,7 +209,7 @@ func TestReadFault(t *testing.T) {
 	for _, f := range formats {
 		m := hello(ptr("a"))
 		file := write(f, []message.Message{m, m})
-		for cut := range len(file) {
+		for cut := range file {
 			r := transfer.NewReader(f, io.MultiReader(bytes.NewReader(file[:cut]), iotest.ErrReader(errors.New("broken pipe"))))
 			for {
 				_, err := r.Read()

@@ -145,6 +145,17 @@ func (x *indexer) unindexed() int64 {
 	return min(x.store.messages.Load(), max(0, x.store.lastID.Load()+1-segment.FirstID(x.next())))
 }
 
+// has reports whether all these segments are there.
+func (x *indexer) has(group []located) bool {
+	all := x.list()
+	for _, g := range group {
+		if !slices.ContainsFunc(all, func(l located) bool { return l.id == g.id }) {
+			return false
+		}
+	}
+	return true
+}
+
 // replace puts a segment, if any, in the place of others.
 func (x *indexer) replace(old []located, by *located) {
 	x.mu.Lock()
@@ -212,23 +223,22 @@ func (x *indexer) buildFrom(first int64, chunks int) error {
 	}
 	p := x.newParts()
 	header, err := segment.Build(first, chunks, docs, p.emit)
-	if err != nil {
-		return errors.Join(err, x.clear(p.id))
+	if err == nil {
+		err = p.finish(header, nil, func(ctx context.Context, c *sql.Conn) error {
+			// A message that was removed since it was read would stay in the
+			// segment for ever: holes are noted for what segments cover already.
+			var now int64
+			if err := c.QueryRowContext(ctx, "SELECT value FROM counters WHERE name = 'deletions'").Scan(&now); err != nil {
+				return err
+			}
+			if now != deletions {
+				return errStep{errRemovedMeanwhile}
+			}
+			return nil
+		})
 	}
-	err = p.finish(header, nil, func(ctx context.Context, c *sql.Conn) error {
-		// A message that was removed since it was read would stay in the segment
-		// for ever: holes are noted for what segments cover already.
-		var now int64
-		if err := c.QueryRowContext(ctx, "SELECT value FROM counters WHERE name = 'deletions'").Scan(&now); err != nil {
-			return err
-		}
-		if now != deletions {
-			return errStep{errRemovedMeanwhile}
-		}
-		return nil
-	})
-	if errors.Is(err, errRemovedMeanwhile) {
-		err = errors.Join(err, x.clear(p.id)) // and it is built again
+	if err != nil {
+		err = errors.Join(err, x.clearParts(true, []int64{p.id})) // and it is built again
 	}
 	return err
 }
@@ -374,7 +384,7 @@ func (p *parts) finish(header []byte, old []located, also func(context.Context, 
 			return err
 		}
 		for _, o := range old {
-			if _, err := c.ExecContext(ctx, "DELETE FROM segments WHERE id = ?", o.id); err != nil {
+			if err := deleteSegment(ctx, c, o.id); err != nil {
 				return err
 			}
 		}
@@ -389,6 +399,24 @@ func (p *parts) finish(header []byte, old []located, also func(context.Context, 
 		p.x.replace(old, &located{p.id, decoded})
 	}
 	return err
+}
+
+// errReplacedMeanwhile is why what was made of a segment is not needed any more:
+// two goroutines merge, and each may have seen that something of the other's is
+// to be erased.
+var errReplacedMeanwhile = errors.New("the segment was replaced meanwhile")
+
+// deleteSegment takes a segment out of the table; its parts are cleared away
+// later. Served by the primary key.
+func deleteSegment(ctx context.Context, c *sql.Conn, id int64) error {
+	result, err := c.ExecContext(ctx, "DELETE FROM segments WHERE id = ?", id)
+	if err != nil {
+		return err
+	}
+	if deleted, err := result.RowsAffected(); err != nil || deleted == 0 {
+		return errors.Join(err, errStep{errReplacedMeanwhile})
+	}
+	return nil
 }
 
 // clear deletes the parts of segments that nothing names, a few at a time.

@@ -108,14 +108,16 @@ func (x *indexer) mergeGroup(group []located) error {
 	}
 	p := x.newParts()
 	header, err := segment.Merge(inputs, p.emit)
-	if err != nil {
-		return errors.Join(err, x.clear(p.id))
+	if err == nil {
+		err = p.finish(header, group, func(ctx context.Context, c *sql.Conn) error {
+			return forgetHoles(ctx, c, first, last, holes)
+		})
 	}
-	err = p.finish(header, group, func(ctx context.Context, c *sql.Conn) error {
-		return forgetHoles(ctx, c, first, last, holes)
-	})
 	if err != nil {
-		return err
+		if errors.Is(err, errReplacedMeanwhile) || !x.has(group) {
+			err = nil // whoever was first did what there was to do, or it is done now
+		}
+		return errors.Join(err, x.clearParts(true, []int64{p.id}))
 	}
 	ids := make([]int64, len(group))
 	for i, l := range group {
@@ -168,12 +170,15 @@ func forgetHoles(ctx context.Context, c *sql.Conn, first, last int64, applied ma
 // drop removes a segment of which all messages were removed.
 func (x *indexer) drop(l located) error {
 	err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
-		if _, err := c.ExecContext(ctx, "DELETE FROM segments WHERE id = ?", l.id); err != nil {
+		if err := deleteSegment(ctx, c, l.id); err != nil {
 			return err
 		}
 		_, err := c.ExecContext(ctx, "DELETE FROM holes WHERE chunk >= ? AND chunk < ?", l.First, l.End())
 		return err
 	})
+	if errors.Is(err, errReplacedMeanwhile) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

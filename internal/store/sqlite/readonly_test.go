@@ -220,6 +220,7 @@ func emptyLog(t *testing.T, s *Store) {
 // be emptied however slow the reader is.
 func TestWalkHoldsNothing(t *testing.T) {
 	s, _ := open(t, newPath(t), Options{ReadTimeout: time.Second})
+	s.indexer.close() // it reads too
 	for i := range 3 {
 		ids := make([]string, walkPage)
 		for j := range ids {

@@ -60,6 +60,14 @@ type senderCounts struct {
 	byName   map[string]int64 // of the others
 }
 
+// add counts messages of the sender with a number. One that has lost it has no
+// message that is not a hole.
+func (n *senderCounts) add(number uint32, by int64) {
+	if int64(number) < int64(len(n.byNumber)) {
+		n.byNumber[number] += by
+	}
+}
+
 func (n *senderCounts) len() int64 {
 	senders := int64(len(n.byName))
 	for _, count := range n.byNumber {
@@ -79,13 +87,13 @@ func (c *choice) senders() (*senderCounts, error) {
 	n := &senderCounts{byNumber: make([]int64, highest+1)}
 	err := c.bySegment(func(l located, own []chosen, whole bool) error {
 		if whole {
-			err := l.Senders(c.sn.fetch(c.ctx, l.id), func(sc segment.SenderCount) { n.byNumber[sc.Sender] += int64(sc.Count) })
+			err := l.Senders(c.sn.fetch(c.ctx, l.id), func(sc segment.SenderCount) { n.add(sc.Sender, int64(sc.Count)) })
 			if err != nil {
 				return err
 			}
 		}
 		return c.adjust(own, whole, func(columns *segment.Columns, position int, by int64) {
-			n.byNumber[columns.Sender(position)] += by
+			n.add(columns.Sender(position), by)
 		})
 	})
 	if err != nil {

@@ -13,6 +13,10 @@ import (
 type model struct {
 	rows    []message.Message
 	removed map[identity]bool
+	// ordered are the rows in list order, and folded their texts; nil if rows
+	// has changed since they were.
+	ordered []message.Message
+	folded  []string
 }
 
 type identity struct{ source, id string }
@@ -36,7 +40,7 @@ func (m *model) save(messages []message.Message) []message.Outcome {
 			if n.ReceivedAt.IsZero() {
 				n.ReceivedAt = time.Now()
 			}
-			m.rows = append(m.rows, n)
+			m.rows, m.ordered = append(m.rows, n), nil
 			outcomes = append(outcomes, created)
 		case sameContent(stored, &n):
 			outcomes = append(outcomes, duplicate)
@@ -49,6 +53,7 @@ func (m *model) save(messages []message.Message) []message.Outcome {
 
 // remove removes the messages that f chooses and returns how many.
 func (m *model) remove(f func(message.Message) bool) (removed int64) {
+	m.ordered = nil
 	m.rows = slices.DeleteFunc(m.rows, func(r message.Message) bool {
 		if !f(r) {
 			return false
@@ -95,21 +100,38 @@ func (m *model) get(source, id string) *message.Message {
 	return least
 }
 
+// order fills in ordered and folded.
+func (m *model) order() {
+	if m.ordered != nil {
+		return
+	}
+	m.ordered, m.folded = slices.Clone(m.rows), nil
+	slices.SortFunc(m.ordered, func(a, b message.Message) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID), strings.Compare(a.Source, b.Source))
+	})
+	for _, r := range m.ordered {
+		text := ""
+		if r.Text != nil {
+			text = message.Fold(*r.Text)
+		}
+		m.folded = append(m.folded, text)
+	}
+}
+
 // matching are the messages that match, in list order.
 func (m *model) matching(f message.Filter, o message.Order) []message.Message {
+	m.order()
+	needle := message.Fold(f.Text)
 	var matching []message.Message
-	for _, r := range m.rows {
+	for i, r := range m.ordered {
 		if (f.From == "" || r.From == f.From) &&
 			(f.To == "" || r.To == f.To) &&
 			(f.Since.IsZero() || !r.At.Before(f.Since)) &&
 			(f.Until.IsZero() || r.At.Before(f.Until)) &&
-			(f.Text == "" || r.Text != nil && strings.Contains(message.Fold(*r.Text), message.Fold(f.Text))) {
+			strings.Contains(m.folded[i], needle) {
 			matching = append(matching, r)
 		}
 	}
-	slices.SortFunc(matching, func(a, b message.Message) int {
-		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID), strings.Compare(a.Source, b.Source))
-	})
 	if o == message.Descending {
 		slices.Reverse(matching)
 	}

@@ -74,6 +74,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Feed/refused", testFeedRefused},
 		{"Feed/changed", testFeedChanged},
 		{"Feed/many wait for changes", testFeedFollowers},
+		{"Many", testMany},
+		{"Many/while they are saved", testManyWhileSaving},
 		{"Status", testStatus},
 		{"Reopen", testReopen},
 	}
