@@ -25,8 +25,8 @@ func TestMeter(t *testing.T) {
 	}
 	var b strings.Builder
 	work := func(p *progress) {
-		p.line(func(took time.Duration) string { return meterLine(1, 2, 0) })
-		p.line(func(took time.Duration) string { return "too soon" })
+		p.line(func(time.Duration) string { return meterLine(1, 2, 0) })
+		p.line(func(time.Duration) string { return "too soon" })
 		p.say("checking")
 		p.clear()
 	}

@@ -128,6 +128,7 @@ func eachTerm(text string, buffer []byte, yield func(term []byte)) {
 			}
 		case classOther:
 			yield(append(append(buffer[:0], termChar), text[i:i+size]...))
+		case classUnseen:
 		}
 		i += size
 	}
