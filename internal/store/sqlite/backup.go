@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -309,10 +310,20 @@ func countRows(ctx context.Context, q *sql.Conn) (n int64, err error) {
 // copy writes the unfinished file, syncs it, and returns what the database held
 // at the moment of which the copy is.
 func (b *backup) copy(ctx context.Context) (facts, error) {
-	f, err := b.copyPages(ctx)
+	alone, err := withoutLog(b.path)
+	if err != nil {
+		return facts{}, err
+	}
+	f, err := b.copyPages(ctx, alone != nil)
+	if alone.check(nil) != nil {
+		// A lyftr was started meanwhile, so the log is there now.
+		if err := b.file.Truncate(0); err != nil {
+			return facts{}, err
+		}
+		f, err = b.copyPages(ctx, false)
+	}
 	if cannotOpen(err) {
-		// SQLite needs to write beside a database with a log, or without one that
-		// another process has open.
+		// To read a log SQLite needs its index, which cannot be made here.
 		f, err = b.copyFiles(ctx)
 	}
 	if err != nil {
@@ -334,9 +345,38 @@ func cannotOpen(err error) bool {
 	return e.Code()&0xff == sqlite3.SQLITE_CANTOPEN || e.Code()&0xff == sqlite3.SQLITE_READONLY
 }
 
-// copyPages copies by SQLite's backup within one read transaction.
-func (b *backup) copyPages(ctx context.Context) (f facts, err error) {
-	db := openDB(readerDSN(b.path), nil)
+// withoutLog returns what a database in WAL mode is that has no log, and nil for
+// any other. SQLite would make an empty log to read it, and leave it behind.
+func withoutLog(path string) (*untouched, error) {
+	u, err := untouchedFile(path)
+	if u == nil || err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	// https://sqlite.org/fileformat2.html#file_format_version_numbers
+	var header [20]byte
+	_, err = io.ReadFull(f, header[:])
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read the header: %w", err)
+	}
+	const wal = 2
+	if header[18] != wal && header[19] != wal {
+		return nil, nil
+	}
+	return u, nil
+}
+
+// copyPages copies by SQLite's backup within one read transaction. A file that
+// is alone is read without locks, as one that nobody writes to.
+func (b *backup) copyPages(ctx context.Context, alone bool) (f facts, err error) {
+	dsn := readerDSN(b.path)
+	if alone {
+		dsn += "&immutable=1"
+	}
+	db := openDB(dsn, nil)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	conn, err := db.Conn(ctx)
 	if err != nil {

@@ -155,13 +155,47 @@ func TestBackupWithoutServer(t *testing.T) {
 	}
 	shut()
 	for what, path := range map[string]string{"killed": killed, "stopped": path} {
-		log := size(t, path+"-wal")
+		log, before := size(t, path+"-wal"), names(t, filepath.Dir(path))
 		destination, summary := mustBackup(t, path)
 		wantEqual(t, what+": messages", int64(2), summary.Messages)
 		wantEqual(t, what+": bytes of the log", log, size(t, path+"-wal"))
+		if what == "stopped" { // for a log its index is made
+			wantEqual(t, what+": files of the database", before, names(t, filepath.Dir(path)))
+		}
 		s, _ := open(t, destination, Options{})
 		wantEqual(t, what+": IDs", []string{"a", "b"}, listedIDs(t, s))
 	}
+}
+
+// TestBackupAmidStart: a lyftr that is started while a backup reads a database
+// without a log does not spoil it.
+func TestBackupAmidStart(t *testing.T) {
+	path := newPath(t)
+	s, shut := open(t, path, Options{})
+	for i := range 200 {
+		if err := saveLong(t, s, fmt.Sprint("before ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shut()
+	started := false
+	destination := filepath.Join(t.TempDir(), "backup.db")
+	summary, err := Backup(t.Context(), path, destination, BackupOptions{Progress: func(int64, int64) {
+		if !started {
+			started = true
+			s, _ = open(t, path, Options{})
+			for i := range 100 {
+				if err := saveLong(t, s, fmt.Sprint("during ", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			copyLog(t, s)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "messages", int64(900), summary.Messages)
 }
 
 // TestBackupKeepsWhatIsThere: nothing that a backup could destroy is destroyed.

@@ -1,5 +1,3 @@
-//go:build linux || darwin
-
 package sqlite
 
 import (
@@ -16,5 +14,5 @@ func freeBytes(dir string) (free int64, ok bool) {
 	if fs.Bavail > math.MaxInt64/math.MaxUint32 {
 		return math.MaxInt64, true // some file systems know no end
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize), true //nolint:unconvert // of another type on other systems
+	return int64(fs.Bavail) * fs.Bsize, true
 }
