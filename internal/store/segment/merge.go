@@ -171,7 +171,7 @@ func (t *termWalk) next() error {
 		t.nextPart++
 	}
 	end := bytes.IndexByte(t.dictionary, 0)
-	if end < 0 {
+	if end <= 0 {
 		return errDamaged
 	}
 	t.term, t.dictionary = t.dictionary[:end], t.dictionary[end+1:]

@@ -199,6 +199,9 @@ func (c *containers) next() bool {
 	head := c.uvarint()
 	c.chunk += int(head >> 2)
 	c.kind = int(head & 3)
+	if c.chunk < 0 || c.chunk >= MaxChunks {
+		c.fail()
+	}
 	return !c.failed
 }
 
