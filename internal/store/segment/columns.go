@@ -47,11 +47,11 @@ func (c *Columns) Sender(position int) uint32 { return uint32(c.senders.at(posit
 // appendColumn appends the values of the positions in present; the others read
 // as anything.
 func appendColumn(to []byte, present *Bits, value func(i int) int64) []byte {
-	least, most, any := int64(0), int64(0), false
+	least, most, none := int64(0), int64(0), true
 	for i := range present.All {
 		v := value(i)
-		if !any {
-			least, most, any = v, v, true
+		if none {
+			least, most, none = v, v, false
 		}
 		least, most = min(least, v), max(most, v)
 	}

@@ -492,7 +492,7 @@ func (f *finder) listAt(ordinal int) ([]byte, error) {
 	if i > 0 {
 		begin = f.ends[i-1]
 	}
-	if begin > f.ends[i] {
+	if begin < 0 || begin > f.ends[i] {
 		return nil, errDamaged
 	}
 	return f.postings[begin:f.ends[i]], nil

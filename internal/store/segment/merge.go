@@ -75,11 +75,11 @@ func (w *writer) mergeColumns(in *Input) error {
 		if n.Count == 0 {
 			continue
 		}
-		any := false
+		none := true
 		for p := range left.All {
 			t := c.Time(p)
-			if !any {
-				n.Min, n.Max, any = t, t, true
+			if none {
+				n.Min, n.Max, none = t, t, false
 			}
 			n.Min, n.Max = min(n.Min, t), max(n.Max, t)
 		}
@@ -171,7 +171,7 @@ func (t *termWalk) next() error {
 		t.nextPart++
 	}
 	end := bytes.IndexByte(t.dictionary, 0)
-	if end < 0 {
+	if end <= 0 {
 		return errDamaged
 	}
 	t.term, t.dictionary = t.dictionary[:end], t.dictionary[end+1:]

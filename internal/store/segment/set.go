@@ -151,9 +151,9 @@ func (s Set) empty() bool {
 // A posting list is a container for every chunk that has the term: the distance
 // from the chunk before, twice shifted, with the container's kind.
 const (
-	kindSingle = iota // one position
-	kindList          // their number, the first position, the distances of the others
-	kindBitmap        // Bits
+	kindSingle = 1 // one position
+	kindList   = 2 // their number, the first position, the distances of the others
+	kindBitmap = 3 // Bits
 )
 
 // bitmapFrom is the number of positions from which on a bitmap is shorter than
@@ -190,8 +190,6 @@ type containers struct {
 	decoder
 	chunk int // of the container that next returned, within the segment
 	kind  int
-	count int // of a list
-	first bool
 }
 
 func (c *containers) next() bool {
@@ -201,6 +199,9 @@ func (c *containers) next() bool {
 	head := c.uvarint()
 	c.chunk += int(head >> 2)
 	c.kind = int(head & 3)
+	if c.chunk < 0 || c.chunk >= MaxChunks {
+		c.fail()
+	}
 	return !c.failed
 }
 

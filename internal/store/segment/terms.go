@@ -128,6 +128,7 @@ func eachTerm(text string, buffer []byte, yield func(term []byte)) {
 			}
 		case classOther:
 			yield(append(append(buffer[:0], termChar), text[i:i+size]...))
+		case classUnseen:
 		}
 		i += size
 	}
@@ -150,10 +151,12 @@ func eachOfLongRun(run string, buffer []byte, yield func(term []byte)) {
 func eachGram(word string, yield func(gram string)) {
 	var starts [3]int // of the last three characters
 	n := 0
-	for i, r := range word {
+	for i := 0; i < len(word); {
 		starts[n%3] = i
+		_, size := utf8.DecodeRuneInString(word[i:])
+		i += size
 		if n++; n >= 3 {
-			yield(word[starts[n%3] : i+utf8.RuneLen(r)])
+			yield(word[starts[n%3]:i])
 		}
 	}
 }

@@ -87,35 +87,29 @@ func (s *Store) choose(ctx context.Context, sn *snapshot, f message.Filter) (*ch
 	return c, nil
 }
 
-func (c *choice) addSegment(i int, f message.Filter, condition *segment.Condition) (err error) {
-	located := c.sn.segments[i]
+// addSegment adds what matches in one segment.
+func (c *choice) addSegment(i int, f message.Filter, condition *segment.Condition) error {
+	l := c.sn.segments[i]
 	first, last := beginning(f), end(f)
-	if !slices.ContainsFunc(located.Chunks, func(n segment.Chunk) bool { return n.Count > 0 && n.Max >= first && n.Min <= last }) {
+	inTime := func(n segment.Chunk) bool { return n.Count > 0 && n.Max >= first && n.Min <= last }
+	if !slices.ContainsFunc(l.Chunks, inTime) {
 		return nil
 	}
-	var sure, maybe segment.Set
-	fetch := c.sn.fetch(c.ctx, located.id)
-	key, known := foundKey{located.id, message.Fold(f.Text)}, false
-	if isSearch(f) {
-		if sure, known, err = c.found.get(key, len(located.Chunks)); err != nil {
+	fetch := c.sn.fetch(c.ctx, l.id)
+	var got answer
+	if condition != nil {
+		var err error
+		if got, err = c.ask(l, fetch, f, condition); err != nil {
 			return err
-		}
-	}
-	if condition != nil && !known {
-		if sure, maybe, err = located.Find(fetch, condition); err != nil {
-			return err
-		}
-		if sure == nil && maybe == nil {
-			return nil
 		}
 	}
 	begin := len(c.chunks)
 	var doubtful []int64
-	for k, n := range located.Chunks {
-		if n.Count == 0 || n.Max < first || n.Min > last {
+	for k, n := range l.Chunks {
+		if !inTime(n) {
 			continue
 		}
-		e := chosen{chunk: located.First + int64(k), segment: i, count: n.Count, min: n.Min, max: n.Max}
+		e := chosen{chunk: l.First + int64(k), segment: i, count: n.Count, min: n.Min, max: n.Max}
 		holes := c.sn.holes[e.chunk]
 		whole := n.Min >= first && n.Max <= last && !inDoubt(f, n.Min) && !inDoubt(f, n.Max)
 		if condition == nil && whole {
@@ -127,51 +121,23 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 			}
 			continue
 		}
-		var yes, ask segment.Bits
-		var columns *segment.Columns
-		if condition == nil || !whole {
-			if condition != nil && (sure == nil || sure[k] == nil) && (maybe == nil || maybe[k] == nil) {
-				continue
-			}
-			got, err := located.Columns(fetch, k)
+		yes, ask := got.of(k)
+		if condition != nil && yes == (segment.Bits{}) && ask == (segment.Bits{}) {
+			continue
+		}
+		if !whole {
+			columns, err := l.Columns(fetch, k)
 			if err != nil {
 				return err
 			}
-			columns = &got
-		}
-		switch {
-		case condition == nil:
-			yes = columns.Present
-		default:
-			if sure != nil && sure[k] != nil {
-				yes = *sure[k]
+			if condition == nil {
+				yes = columns.Present
 			}
-			if maybe != nil && maybe[k] != nil {
-				ask = *maybe[k]
-			}
+			narrow(f, &columns, &yes, &ask)
 		}
 		if holes != nil {
 			yes.AndNot(holes)
 			ask.AndNot(holes)
-		}
-		if !whole {
-			all := yes
-			all.Or(&ask)
-			var out, doubt segment.Bits
-			for p := range all.All {
-				switch unix := columns.Time(p); {
-				case unix < first || unix > last:
-					out.Add(p)
-				case inDoubt(f, unix):
-					doubt.Add(p)
-				}
-			}
-			yes.AndNot(&out)
-			ask.AndNot(&out)
-			for p := range doubt.All {
-				ask.Add(p)
-			}
-			yes.AndNot(&doubt)
 		}
 		for p := range ask.All {
 			doubtful = append(doubtful, segment.FirstID(e.chunk)+int64(p))
@@ -180,15 +146,67 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 			c.chunks = append(c.chunks, e)
 		}
 	}
-	if err := c.verify(f, doubtful); err != nil || known || !isSearch(f) {
+	if err := c.verify(f, doubtful); err != nil {
 		return err
 	}
-	set := make(segment.Set, len(located.Chunks))
-	for i := begin; i < len(c.chunks); i++ {
-		set[c.chunks[i].chunk-located.First] = c.chunks[i].bits
+	if isSearch(f) && !got.known {
+		set := make(segment.Set, len(l.Chunks))
+		for _, e := range c.chunks[begin:] {
+			set[e.chunk-l.First] = e.bits
+		}
+		c.found.put(foundKey{l.id, message.Fold(f.Text)}, set)
 	}
-	c.found.put(key, set)
 	return nil
+}
+
+// answer is what a segment finds: the messages that match, and those of which
+// only their text can tell.
+type answer struct {
+	sure, maybe segment.Set
+	known       bool // it was found before
+}
+
+// of is the answer for one chunk, by its number within the segment.
+func (a *answer) of(chunk int) (yes, ask segment.Bits) {
+	if a.sure != nil && a.sure[chunk] != nil {
+		yes = *a.sure[chunk]
+	}
+	if a.maybe != nil && a.maybe[chunk] != nil {
+		ask = *a.maybe[chunk]
+	}
+	return yes, ask
+}
+
+func (c *choice) ask(l located, fetch segment.Fetch, f message.Filter, condition *segment.Condition) (a answer, err error) {
+	if isSearch(f) {
+		a.sure, a.known, err = c.found.get(foundKey{l.id, message.Fold(f.Text)}, len(l.Chunks))
+		if a.known || err != nil {
+			return a, err
+		}
+	}
+	a.sure, a.maybe, err = l.Find(fetch, condition)
+	return a, err
+}
+
+// narrow leaves the messages of a chunk that are within the filter's times.
+// Those of which whole seconds do not tell move from yes to ask.
+func narrow(f message.Filter, columns *segment.Columns, yes, ask *segment.Bits) {
+	first, last := beginning(f), end(f)
+	all := *yes
+	all.Or(ask)
+	var out, doubt segment.Bits
+	for p := range all.All {
+		switch unix := columns.Time(p); {
+		case unix < first || unix > last:
+			out.Add(p)
+		case inDoubt(f, unix):
+			doubt.Add(p)
+		}
+	}
+	yes.AndNot(&out)
+	yes.AndNot(&doubt)
+	ask.AndNot(&out)
+	ask.Or(&doubt)
 }
 
 // verify looks at messages of which the segments do not tell whether they

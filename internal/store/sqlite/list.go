@@ -77,9 +77,9 @@ func (c *choice) seconds(o message.Order, after *message.Position, limit int, of
 		return first, last, offset, nil
 	}
 	if o == message.Descending {
-		return c.secondsDown(first, last, total, after, limit, offset)
+		return c.secondsDown(first, total, after, limit, offset)
 	}
-	before := int64(0) // how many come before the first second
+	var before int64 // how many come before the first second
 	need := int64(limit)
 	if after != nil {
 		if first = after.At.Unix(); first > last {
@@ -110,8 +110,9 @@ func (c *choice) seconds(o message.Order, after *message.Position, limit int, of
 
 // secondsDown is seconds for the descending order, in which a page begins with
 // its last second.
-func (c *choice) secondsDown(first, last, total int64, after *message.Position, limit int, offset int64) (_, _, skip int64, err error) {
-	through := total // how many come up to the last second
+func (c *choice) secondsDown(least, total int64, after *message.Position, limit int, offset int64) (first, last, skip int64, err error) {
+	var through int64 // how many come up to the last second
+	first = least
 	need := int64(limit)
 	if after != nil {
 		if last = after.At.Unix(); last < first {

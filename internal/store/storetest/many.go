@@ -277,12 +277,19 @@ func (m *Many) filter(t *rapid.T) message.Filter {
 	return f
 }
 
-// Check asks random questions, and for the whole list.
+// Check asks random questions, and for everything in list order and in that of
+// storing.
 func (m *Many) Check(t *testing.T, s message.Store) {
 	t.Helper()
 	wantEqual(t, "Status().Messages", int64(len(m.model.rows)), s.Status().Messages)
 	wantEqual(t, "Stats", m.model.stats(message.Filter{}), stats(t, s, message.Filter{}))
 	wantEqual(t, "everything", m.model.matching(message.Filter{}, message.Ascending), everything(t, s))
+	var fed []message.Message
+	for after, more := "", true; more; {
+		page := feed(t, s, after, message.MaxFeedLimit)
+		fed, after, more = append(fed, page.Messages...), page.Next, page.More
+	}
+	wantEqual(t, "all in the order of storing", m.model.rows, fed)
 	m.CheckSome(t, s)
 }
 
@@ -294,7 +301,7 @@ func (m *Many) CheckSome(t *testing.T, s message.Store) {
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		f := m.filter(rt)
-		switch rapid.IntRange(0, 4).Draw(rt, "question") {
+		switch rapid.IntRange(0, 5).Draw(rt, "question") {
 		case 0, 1:
 			m.page(rt, s, f)
 		case 2:
@@ -303,6 +310,8 @@ func (m *Many) CheckSome(t *testing.T, s message.Store) {
 			wantEqual(rt, fmt.Sprintf("Stats(%+v)", f), m.model.stats(f), stats(rt, s, f))
 		case 4:
 			m.timeline(rt, s, f)
+		case 5:
+			m.walkAll(rt, s, f)
 		}
 	})
 }
@@ -350,6 +359,19 @@ func (m *Many) walk(t *rapid.T, s message.Store, f message.Filter) {
 			return
 		}
 	}
+}
+
+func (m *Many) walkAll(t *rapid.T, s message.Store, f message.Filter) {
+	order := someOrders.Draw(t, "order")
+	var got []message.Message
+	err := s.Walk(t.Context(), f, order, func(r message.Message) error {
+		got = append(got, r)
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("Walk(%+v): %v", f, err)
+	}
+	wantEqual(t, fmt.Sprintf("Walk(%+v, %s)", f, order), m.model.matching(f, order), got)
 }
 
 func (m *Many) timeline(t *rapid.T, s message.Store, f message.Filter) {

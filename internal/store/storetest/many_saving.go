@@ -28,7 +28,7 @@ func (s *saved) add(messages []message.Message) {
 func (s *saved) soFar() []message.Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rows[:len(s.rows):len(s.rows)]
+	return slices.Clip(s.rows)
 }
 
 // testManyWhileSaving: what was acknowledged is found at once by everything

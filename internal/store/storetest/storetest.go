@@ -72,6 +72,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Feed/opened again", testFeedReopen},
 		{"Feed/long texts", testFeedLongTexts},
 		{"Feed/refused", testFeedRefused},
+		{"Feed/erased", testFeedErased},
 		{"Feed/changed", testFeedChanged},
 		{"Feed/many wait for changes", testFeedFollowers},
 		{"Many", testMany},
