@@ -122,12 +122,12 @@ func (s *Segment) ColumnsPart(chunk int) int { return partColumns + chunk }
 func DecodeColumns(data []byte) (c Columns, err error) {
 	var ok bool
 	if c.Present, ok = BitsOf(data); !ok {
-		return c, errDamaged
+		return c, ErrDamaged
 	}
 	d := decoder{b: data[bytesOfBits:]}
 	c.times, c.senders = d.column(), d.column()
 	if d.failed {
-		return Columns{}, errDamaged
+		return Columns{}, ErrDamaged
 	}
 	return c, nil
 }
@@ -204,7 +204,7 @@ func eachCount(fetch Fetch, part int, yield func(key int64, n int)) error {
 		yield(key, n)
 	}
 	if d.failed {
-		return errDamaged
+		return ErrDamaged
 	}
 	return nil
 }

@@ -236,7 +236,7 @@ func (f *finder) list(term string) ([]byte, error) {
 	if i < 0 {
 		return nil, nil
 	}
-	data, err := f.fetch(partDictionary + i)
+	data, err := f.dictionary(i)
 	if err != nil {
 		return nil, err
 	}
@@ -245,6 +245,18 @@ func (f *finder) list(term string) ([]byte, error) {
 		return nil, nil
 	}
 	return f.listAt(f.s.dictionary[i].ordinal + bytes.Count(data[:at], []byte{0}))
+}
+
+// dictionary reads a part of the dictionary, which begins and ends with a 0.
+func (f *finder) dictionary(part int) ([]byte, error) {
+	data, err := f.fetch(partDictionary + part)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) < 2 || data[0] != 0 || data[len(data)-1] != 0 {
+		return nil, ErrDamaged
+	}
+	return data, nil
 }
 
 // words returns the messages that have a word which contains a part.
@@ -280,7 +292,7 @@ func (f *finder) words(c clause) (Set, error) {
 func (f *finder) wordsFrom(part string, set Set) error {
 	prefix := string(termWord) + part
 	for i := max(0, f.partOf(prefix)); i < len(f.s.dictionary); i++ {
-		data, err := f.fetch(partDictionary + i)
+		data, err := f.dictionary(i)
 		if err != nil {
 			return err
 		}
@@ -383,9 +395,9 @@ func (f *finder) fitting(words []int, fits func(word []byte) bool) ([]int, error
 	for len(words) > 0 {
 		i := f.partAt(f.s.firstWord + words[0])
 		if i < 0 {
-			return nil, errDamaged
+			return nil, ErrDamaged
 		}
-		data, err := f.fetch(partDictionary + i)
+		data, err := f.dictionary(i)
 		if err != nil {
 			return nil, err
 		}
@@ -404,7 +416,7 @@ func (f *finder) fitting(words []int, fits func(word []byte) bool) ([]int, error
 			number++
 		}
 		if len(words) == before {
-			return nil, errDamaged // it does not have the word
+			return nil, ErrDamaged // it does not have the word
 		}
 	}
 	return kept, nil
@@ -416,7 +428,7 @@ func (f *finder) wordsOfAll(part string, fits func(word []byte) bool, set Set) e
 		if f.s.dictionary[i].term >= string(termWord+1) {
 			break
 		}
-		data, err := f.fetch(partDictionary + i)
+		data, err := f.dictionary(i)
 		if err != nil {
 			return err
 		}
@@ -465,7 +477,7 @@ func (f *finder) add(set Set, ordinal int) error {
 func (f *finder) listAt(ordinal int) ([]byte, error) {
 	at := sort.Search(len(f.s.postings), func(i int) bool { return f.s.postings[i] > ordinal }) - 1
 	if at < 0 {
-		return nil, errDamaged
+		return nil, ErrDamaged
 	}
 	if f.part != at {
 		data, err := f.fetch(partPostings + at)
@@ -486,14 +498,14 @@ func (f *finder) listAt(ordinal int) ([]byte, error) {
 	}
 	i := ordinal - f.s.postings[at]
 	if i >= len(f.ends) || f.ends[i] > len(f.postings) {
-		return nil, errDamaged
+		return nil, ErrDamaged
 	}
 	begin := 0
 	if i > 0 {
 		begin = f.ends[i-1]
 	}
 	if begin < 0 || begin > f.ends[i] {
-		return nil, errDamaged
+		return nil, ErrDamaged
 	}
 	return f.postings[begin:f.ends[i]], nil
 }

@@ -165,14 +165,14 @@ func (t *termWalk) next() error {
 			return err
 		}
 		if len(data) < 2 {
-			return errDamaged
+			return ErrDamaged
 		}
 		t.dictionary = bytes.Clone(data[1:])
 		t.nextPart++
 	}
 	end := bytes.IndexByte(t.dictionary, 0)
 	if end <= 0 {
-		return errDamaged
+		return ErrDamaged
 	}
 	t.term, t.dictionary = t.dictionary[:end], t.dictionary[end+1:]
 	if len(t.lists) == 0 {
@@ -187,7 +187,7 @@ func (t *termWalk) next() error {
 	}
 	n := t.lengths.uvarint()
 	if t.lengths.failed || n == 0 || n > uint64(len(t.lists)) {
-		return errDamaged
+		return ErrDamaged
 	}
 	t.postings, t.lists = t.lists[:n], t.lists[n:]
 	t.ordinal++
@@ -204,7 +204,7 @@ func splitPostings(data []byte) (lengths decoder, lists []byte, err error) {
 		d.uvarint()
 	}
 	if d.failed {
-		return decoder{}, nil, errDamaged
+		return decoder{}, nil, ErrDamaged
 	}
 	return lengths, d.b, nil
 }
@@ -216,7 +216,7 @@ func (t *termWalk) appendPostings(to []byte, offset, last int) (_ []byte, _ int,
 	var positions []uint16
 	for c.next() {
 		if c.chunk >= len(t.in.Segment.Chunks) {
-			return nil, 0, errDamaged
+			return nil, 0, ErrDamaged
 		}
 		chunk := offset + c.chunk
 		holes := t.in.Holes(c.chunk)
@@ -241,7 +241,7 @@ func (t *termWalk) appendPostings(to []byte, offset, last int) (_ []byte, _ int,
 		}
 	}
 	if c.failed {
-		return nil, 0, errDamaged
+		return nil, 0, ErrDamaged
 	}
 	return to, last, nil
 }

@@ -60,9 +60,9 @@ type Emit func(part int, data []byte) error
 // has no use for it after the next call.
 type Fetch func(part int) ([]byte, error)
 
-// errDamaged is what a segment that does not decode gives. Segments can be made
-// again; what is wrong with this one does not matter.
-var errDamaged = errors.New("segment: damaged")
+// ErrDamaged is in the tree of every error that says that a segment is not what
+// this package made, or made by another version. It can be made anew.
+var ErrDamaged = errors.New("segment: damaged")
 
 // Chunk says what a chunk holds.
 type Chunk struct {
@@ -98,6 +98,8 @@ func (s *Segment) Count() (n int64) {
 	return n
 }
 
+// headerVersion changes with the format of anything in a segment, so that those
+// of another version are made anew.
 const headerVersion = 1
 
 // encode returns the header as Decode takes it.
@@ -133,7 +135,7 @@ func (s *Segment) encode() []byte {
 func Decode(header []byte) (*Segment, error) {
 	d := decoder{b: header}
 	if d.byte() != headerVersion {
-		return nil, fmt.Errorf("%w: unknown version", errDamaged)
+		return nil, fmt.Errorf("%w: unknown version", ErrDamaged)
 	}
 	s := &Segment{First: int64(d.uvarint())}
 	s.Chunks = make([]Chunk, d.length(MaxChunks))
@@ -157,7 +159,7 @@ func Decode(header []byte) (*Segment, error) {
 		s.postings[i] = int(d.uvarint())
 	}
 	if d.failed {
-		return nil, errDamaged
+		return nil, ErrDamaged
 	}
 	return s, nil
 }

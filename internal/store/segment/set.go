@@ -259,7 +259,7 @@ func union(s Set, postings []byte, free *slab) error {
 	c := containers{decoder: decoder{b: postings}}
 	for c.next() {
 		if c.chunk >= len(s) {
-			return errDamaged
+			return ErrDamaged
 		}
 		if s[c.chunk] == nil {
 			s[c.chunk] = free.new()
@@ -267,7 +267,7 @@ func union(s Set, postings []byte, free *slab) error {
 		c.addTo(s[c.chunk])
 	}
 	if c.failed {
-		return errDamaged
+		return ErrDamaged
 	}
 	return nil
 }

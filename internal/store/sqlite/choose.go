@@ -378,7 +378,7 @@ func (c *choice) eachColumns(list []*chosen, f func(e *chosen, columns *segment.
 			return err
 		}
 		if len(own) > 0 {
-			return fmt.Errorf("segment %d has no columns for chunk %d", located.id, own[0].chunk)
+			return fmt.Errorf("%w: segment %d has no columns for chunk %d", segment.ErrDamaged, located.id, own[0].chunk)
 		}
 		list = list[run:]
 	}

@@ -28,6 +28,9 @@ type indexer struct {
 	full  chan struct{} // a chunk is full
 	built chan struct{} // there may be something to merge or to clear away
 
+	damaged atomic.Bool // a question met a damaged segment
+	remade  time.Time   // when all segments were last thrown away
+
 	nextID  atomic.Int64 // of a segment
 	started int64        // ids below it are of an earlier process
 
@@ -61,7 +64,13 @@ func startIndexer(ctx context.Context, s *Store) (*indexer, error) {
 		store: s, full: make(chan struct{}, 1), built: make(chan struct{}, 1), numbers: map[string]uint32{},
 	}
 	var err error
-	if x.segments, err = s.headers.read(ctx, s.readDB); err != nil {
+	x.segments, err = s.headers.read(ctx, s.readDB)
+	if errors.Is(err, segment.ErrDamaged) {
+		// Of another version of lyftr, most likely.
+		s.log.Warn("the index behind searches cannot be read and is made anew", "error", err.Error())
+		err = s.step(ctx, forgetSegments)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read segments: %w", err)
 	}
 	err = s.readDB.QueryRowContext(ctx, `SELECT
@@ -105,6 +114,12 @@ func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool
 		switch {
 		case x.ctx.Err() != nil || errors.Is(err, groupcommit.ErrClosed):
 			return
+		case errors.Is(err, errReplacedMeanwhile):
+			continue // there is something else to do
+		case errors.Is(err, segment.ErrDamaged):
+			x.damaged.Store(true)
+			poke(x.built)
+			wait = time.After(retryAfter)
 		case errors.Is(err, errRemovedMeanwhile):
 			wait = time.After(retryAfter) // more may follow
 		case err != nil:
@@ -233,6 +248,15 @@ func (x *indexer) buildFrom(first int64, chunks int) error {
 			}
 			if now != deletions {
 				return errStep{errRemovedMeanwhile}
+			}
+			// What lies before it must be in segments: all of them may have been
+			// thrown away. There are few, so a scan will do.
+			var end int64
+			if err := c.QueryRowContext(ctx, "SELECT coalesce(max(first_chunk + chunks), 0) FROM segments WHERE id <> ?", p.id).Scan(&end); err != nil {
+				return err
+			}
+			if end != first {
+				return errStep{errReplacedMeanwhile}
 			}
 			return nil
 		})

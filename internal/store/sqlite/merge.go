@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"lyftr/internal/message"
 	"lyftr/internal/store/segment"
@@ -33,6 +34,9 @@ func mergeable(all []located, most int) (group []located) {
 
 // merge does one of the things there are to do, the most urgent first.
 func (x *indexer) merge() (again bool, err error) {
+	if x.damaged.Load() && time.Since(x.remade) > remakeEvery {
+		return true, x.remake()
+	}
 	all := x.list()
 	holes, erase, err := x.readHoles()
 	if err != nil {
@@ -62,6 +66,36 @@ func (x *indexer) merge() (again bool, err error) {
 		return true, x.mergeGroup(group)
 	}
 	return false, nil
+}
+
+// remakeEvery bounds how often damage makes the indexer begin anew.
+const remakeEvery = 10 * time.Minute
+
+// remake throws all segments away, so that they are made anew of the messages.
+func (x *indexer) remake() error {
+	x.numbering.Lock() // nothing is built meanwhile
+	defer x.numbering.Unlock()
+	old := x.list()
+	x.store.log.Error("the index behind searches is damaged and is made anew", "segments", len(old))
+	if err := x.store.step(x.ctx, forgetSegments); err != nil {
+		return err
+	}
+	x.remade = time.Now()
+	x.damaged.Store(false)
+	x.replace(old, nil)
+	poke(x.full)
+	ids := make([]int64, len(old))
+	for i, l := range old {
+		ids[i] = l.id
+	}
+	return x.clearParts(true, ids)
+}
+
+// forgetSegments takes all segments out of the table; the holes in them mean
+// nothing then.
+func forgetSegments(ctx context.Context, c *sql.Conn) error {
+	_, err := c.ExecContext(ctx, "DELETE FROM segments; DELETE FROM holes")
+	return err
 }
 
 // readHoles returns the holes, and of which chunks they are to be erased.

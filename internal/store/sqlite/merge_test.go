@@ -53,3 +53,38 @@ func TestErasedNumber(t *testing.T) {
 		t.Error("the sender wrote again and has no number")
 	}
 }
+
+// TestDamagedSegments: segments that cannot be read, of another version or of a
+// damaged part, are made anew, and the answers are right again.
+func TestDamagedSegments(t *testing.T) {
+	const n = 3 * 1024
+	damage := map[string]string{
+		"another version":  "UPDATE segments SET header = x'00'",
+		"a header is cut":  "UPDATE segments SET header = substr(header, 1, length(header) - 1) WHERE id = (SELECT max(id) FROM segments)",
+		"a part is gone":   "DELETE FROM segment_parts WHERE id % 16777216 = 4194304",
+		"a part is zeroed": "UPDATE segment_parts SET data = zeroblob(0) WHERE id % 16777216 = 0",
+	}
+	for name, statement := range damage {
+		t.Run(name, func(t *testing.T) {
+			path := newPath(t)
+			s, shut := open(t, path, Options{})
+			saveAll(t, s, from("+1", 0, n))
+			waitFor(t, "the segments are made", func() bool { return s.indexer.next() == 3 })
+			mustErase(t, s, "+2", 0)
+			onWriter(t, s, statement)
+			shut()
+			s, _ = open(t, path, Options{})
+			total := func() int64 {
+				page, err := s.List(t.Context(), message.Query{Filter: message.Filter{From: "+1"}, Limit: 1})
+				if err != nil {
+					return -1
+				}
+				return page.Total
+			}
+			waitFor(t, "the answer is right", func() bool { return total() == n })
+			waitFor(t, "the segments are made anew", func() bool { return s.indexer.next() == 3 && !s.indexer.damaged.Load() })
+			wantEqual(t, "total", n, total())
+			wantEqual(t, "parts of no segment", "0", one(t, s.readDB, "SELECT count(*) FROM segment_parts WHERE id / 16777216 NOT IN (SELECT id FROM segments)"))
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lyftr/internal/message"
+	"lyftr/internal/store/segment"
 )
 
 // countMessages returns the highest id that was ever given out, and how many
@@ -84,6 +85,9 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 		return nil
 	case errors.Is(err, message.ErrBadCursor), errors.Is(err, message.ErrNotFound), errors.Is(err, message.ErrTooManyBuckets):
 		return err
+	case errors.Is(err, segment.ErrDamaged) && s.indexer != nil:
+		s.indexer.damaged.Store(true)
+		poke(s.indexer.built)
 	case errors.Is(ctx.Err(), context.Canceled):
 		// Whoever asked has gone.
 		return fmt.Errorf("%s: %w: %w", what, message.ErrUnavailable, context.Canceled)

@@ -106,7 +106,7 @@ func readHeader(ctx context.Context, q queryer, id int64) (*segment.Segment, err
 	}
 	defer rows.Close()
 	if !rows.Next() {
-		return nil, errors.Join(fmt.Errorf("segment %d is gone", id), rows.Err())
+		return nil, errors.Join(fmt.Errorf("%w: segment %d is gone", segment.ErrDamaged, id), rows.Err())
 	}
 	var header sql.RawBytes
 	if err := rows.Scan(&header); err != nil {
@@ -156,7 +156,7 @@ func (sn *snapshot) fetch(ctx context.Context, id int64) segment.Fetch {
 		}
 		defer rows.Close()
 		if !rows.Next() {
-			return nil, errors.Join(fmt.Errorf("segment %d has no part %d", id, part), rows.Err())
+			return nil, errors.Join(fmt.Errorf("%w: segment %d has no part %d", segment.ErrDamaged, id, part), rows.Err())
 		}
 		var data sql.RawBytes
 		if err := rows.Scan(&data); err != nil {
