@@ -90,6 +90,7 @@ type clause struct {
 // parseNeedle cuts a folded text into clauses.
 func parseNeedle(text string) *needle {
 	n := &needle{}
+	var words []clause
 	pieces := 0 // words, or characters outside of them
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRuneInString(text[i:])
@@ -104,7 +105,16 @@ func parseNeedle(text string) *needle {
 				}
 				end += more
 			}
-			n.clauses = append(n.clauses, clause{word: text[i:end], begins: i > 0, ends: end < len(text)})
+			words = append(words, clause{word: text[i:end], begins: i > 0, ends: end < len(text)})
+			// Of a run that the needle cuts, two characters have to be known.
+			if i > 0 || utf8.RuneCountInString(text[i:end]) >= 2 {
+				if edge := edgeAt(text, i, end); edge != "" {
+					n.clauses = append(n.clauses, clause{term: string(termEdge) + edge})
+					_, between := utf8.DecodeRuneInString(text[end:])
+					end += between // the edge says it of the character too
+					pieces++
+				}
+			}
 			i = end
 			continue
 		case classDense:
@@ -131,6 +141,7 @@ func parseNeedle(text string) *needle {
 		i += size
 	}
 	n.exact = pieces == 1
+	n.clauses = append(n.clauses, words...) // which cost more than terms
 	return n
 }
 
@@ -170,7 +181,7 @@ func (f *finder) needle(n *needle) (sure, maybe Set, err error) {
 		if i > 0 {
 			with.and(maybe)
 		}
-		if maybe = with; maybe.empty() {
+		if maybe = with; maybe.len() <= fewEnough {
 			break
 		}
 	}
@@ -373,7 +384,7 @@ func (f *finder) wordsWithGrams(part string, enough bool, fits func(word []byte)
 func intersect(words []int, list []byte, all bool) []int {
 	d := decoder{b: list}
 	number, kept := -1, words[:0]
-	for len(d.b) > 0 && (all || len(words) > 0) {
+	for d.left() > 0 && (all || len(words) > 0) {
 		number += int(d.uvarint())
 		if all {
 			kept = append(kept, number)
@@ -491,7 +502,7 @@ func (f *finder) listAt(ordinal int) ([]byte, error) {
 		f.part, f.ends = at, f.ends[:0]
 		f.postings = append(f.postings[:0], lists...)
 		end := 0
-		for len(lengths.b) > len(lists) {
+		for lengths.left() > len(lists) {
 			end += int(lengths.uvarint())
 			f.ends = append(f.ends, end)
 		}

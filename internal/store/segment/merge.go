@@ -206,7 +206,7 @@ func splitPostings(data []byte) (lengths decoder, lists []byte, err error) {
 	if d.failed {
 		return decoder{}, nil, ErrDamaged
 	}
-	return lengths, d.b, nil
+	return lengths, d.rest(), nil
 }
 
 // appendPostings appends the list at hand, whose segment begins so many chunks

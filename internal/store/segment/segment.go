@@ -167,47 +167,57 @@ func Decode(header []byte) (*Segment, error) {
 // decoder reads varints; after the first fault it gives zeros.
 type decoder struct {
 	b      []byte
+	at     int // what is read of b
 	failed bool
 }
 
+// left is how many bytes are not read yet.
+func (d *decoder) left() int { return len(d.b) - d.at }
+
+// rest is what is not read yet.
+func (d *decoder) rest() []byte { return d.b[d.at:] }
+
 func (d *decoder) fail() {
-	d.b, d.failed = nil, true
+	d.at, d.failed = len(d.b), true
 }
 
 func (d *decoder) byte() byte {
-	if len(d.b) == 0 {
+	if d.at >= len(d.b) {
 		d.fail()
 		return 0
 	}
-	c := d.b[0]
-	d.b = d.b[1:]
-	return c
+	d.at++
+	return d.b[d.at-1]
 }
 
 func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
+	if d.at < len(d.b) && d.b[d.at] < 0x80 { // most are short
+		d.at++
+		return uint64(d.b[d.at-1])
+	}
+	v, n := binary.Uvarint(d.b[d.at:])
 	if n <= 0 {
 		d.fail()
 		return 0
 	}
-	d.b = d.b[n:]
+	d.at += n
 	return v
 }
 
 func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.b)
+	v, n := binary.Varint(d.b[d.at:])
 	if n <= 0 {
 		d.fail()
 		return 0
 	}
-	d.b = d.b[n:]
+	d.at += n
 	return v
 }
 
 // length reads a count of things of which there are at most so many.
 func (d *decoder) length(most int) int {
 	n := d.uvarint()
-	if n > uint64(most) || n > uint64(len(d.b)) { // each takes a byte at least
+	if n > uint64(most) || n > uint64(d.left()) { // each takes a byte at least
 		d.fail()
 		return 0
 	}
@@ -221,11 +231,11 @@ func (d *decoder) bytes() []byte {
 }
 
 func (d *decoder) take(n uint64) []byte {
-	if n > uint64(len(d.b)) {
+	if n > uint64(d.left()) {
 		d.fail()
 		return nil
 	}
-	b := d.b[:n]
-	d.b = d.b[n:]
+	b := d.b[d.at : d.at+int(n)]
+	d.at += int(n)
 	return b
 }

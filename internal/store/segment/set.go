@@ -193,7 +193,7 @@ type containers struct {
 }
 
 func (c *containers) next() bool {
-	if len(c.b) == 0 {
+	if c.left() == 0 {
 		return false
 	}
 	head := c.uvarint()
@@ -238,7 +238,7 @@ func (c *containers) add(b *Bits, position uint64) {
 
 // skip goes over the container and returns its bytes without the head.
 func (c *containers) skip() []byte {
-	start := c.b
+	start := c.at
 	switch c.kind {
 	case kindSingle:
 		c.uvarint()
@@ -251,7 +251,7 @@ func (c *containers) skip() []byte {
 	default:
 		c.fail()
 	}
-	return start[:len(start)-len(c.b)]
+	return c.b[start:c.at]
 }
 
 // union adds a posting list to a set.

@@ -14,6 +14,7 @@ const (
 	termLongChar  = 'm' // a character of such a run
 	termRecipient = 'r' // by number
 	termChar      = 'u' // a character that is no part of a word
+	termEdge      = 'v' // the last two characters of a run, the one character between it and the next, and that one's first
 	termWord      = 'w' // a word: a run of characters of class word
 	termGram      = 'x' // three characters side by side in words; its list is of words, not of messages
 )
@@ -28,7 +29,7 @@ type class int
 
 const (
 	classOther  class = iota // spaces, punctuation, symbols: each by itself
-	classWord                // letters and digits of scripts that put spaces between words
+	classWord                // letters and digits of scripts that put spaces between words, and what holds words together
 	classDense               // characters of scripts that do not: each by itself, and in pairs
 	classUnseen              // U+0000, which nobody can search for
 )
@@ -61,6 +62,8 @@ var wordRanges = [...][2]rune{
 	{0x0620, 0x06D3},
 	{0x06D5, 0x0963}, // up to Devanagari's full stop
 	{0x0966, 0x1FFF},
+	{0x2010, 0x2011}, // hyphens
+	{0x2018, 0x2019}, // apostrophes
 	{0x2C00, 0x2DFF},
 	{0xA000, 0xD7FF}, // Hangul among them
 	{0xFB00, 0xFDFF},
@@ -73,7 +76,7 @@ var wordRanges = [...][2]rune{
 func classOf(r rune) class {
 	if r < utf8.RuneSelf {
 		switch {
-		case 'A' <= r && r <= 'Z', '0' <= r && r <= '9', 'a' <= r && r <= 'z':
+		case 'A' <= r && r <= 'Z', '0' <= r && r <= '9', 'a' <= r && r <= 'z', r == '\'', r == '-', r == '_':
 			return classWord
 		case r == 0:
 			return classUnseen
@@ -119,6 +122,9 @@ func eachTerm(text string, buffer []byte, yield func(term []byte)) {
 			} else {
 				eachOfLongRun(text[i:end], buffer, yield)
 			}
+			if edge := edgeAt(text, i, end); edge != "" {
+				yield(append(append(buffer[:0], termEdge), edge...))
+			}
 			i = end
 			continue
 		case classDense:
@@ -132,6 +138,28 @@ func eachTerm(text string, buffer []byte, yield func(term []byte)) {
 		}
 		i += size
 	}
+}
+
+// edgeAt returns the end of the run of class word that begins and ends at these
+// places, the character behind it, and the first one of the next run. It is
+// empty if the next run does not follow so.
+func edgeAt(text string, begin, end int) string {
+	between, n := utf8.DecodeRuneInString(text[end:])
+	if n == 0 || classOf(between) != classOther {
+		return ""
+	}
+	next, more := utf8.DecodeRuneInString(text[end+n:])
+	if more == 0 || classOf(next) != classWord {
+		return ""
+	}
+	from := end
+	for range 2 {
+		if from > begin {
+			_, k := utf8.DecodeLastRuneInString(text[begin:from])
+			from -= k
+		}
+	}
+	return text[from : end+n+more]
 }
 
 func eachOfLongRun(run string, buffer []byte, yield func(term []byte)) {

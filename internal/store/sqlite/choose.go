@@ -121,6 +121,13 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 			}
 			continue
 		}
+		if set := got.sure; whole && holes == nil && set != nil && set[k] != nil && (got.maybe == nil || got.maybe[k] == nil) {
+			// The set is nobody else's: no need to copy it.
+			if e.bits, e.count = set[k], set[k].Len(); e.count > 0 {
+				c.chunks = append(c.chunks, e)
+			}
+			continue
+		}
 		yes, ask := got.of(k)
 		if condition != nil && yes == (segment.Bits{}) && ask == (segment.Bits{}) {
 			continue
