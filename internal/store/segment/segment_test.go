@@ -3,6 +3,8 @@ package segment_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -206,10 +208,17 @@ func check(t *rapid.T, m *made, all map[int64]segment.Doc) {
 			t.Errorf("chunk %d: %d messages in its columns, %d in the header", i, n, c.Count)
 		}
 	}
+	var texts []string
+	for _, id := range slices.Sorted(maps.Keys(own)) {
+		texts = append(texts, own[id].Text)
+	}
 	for range 8 {
 		text := ""
 		if rapid.Bool().Draw(t, "with text") {
 			text = message.Fold(someText.Draw(t, "needle"))
+			if len(texts) > 0 && rapid.Bool().Draw(t, "of a message") {
+				text = rapid.SampledFrom(texts).Draw(t, "whose")
+			}
 			if runes := []rune(text); len(runes) > 2 && rapid.Bool().Draw(t, "cut") {
 				a := rapid.IntRange(0, len(runes)-1).Draw(t, "from rune")
 				b := rapid.IntRange(a+1, len(runes)).Draw(t, "to rune")
