@@ -31,7 +31,7 @@ func NewCondition(from, to *uint32, text string) *Condition {
 
 // fewEnough is a number of messages whose texts are read sooner than the words
 // of a segment.
-const fewEnough = 64
+const fewEnough = 256
 
 // Find returns the messages of the segment that meet the condition, and apart
 // from them those of which only their text can tell.
@@ -91,7 +91,8 @@ type clause struct {
 func parseNeedle(text string) *needle {
 	n := &needle{}
 	var words []clause
-	pieces := 0 // words, or characters outside of them
+	pieces := 0    // words, or characters outside of them
+	edged := false // an edge ends where the next word begins
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRuneInString(text[i:])
 		pieces++
@@ -105,15 +106,24 @@ func parseNeedle(text string) *needle {
 				}
 				end += more
 			}
-			words = append(words, clause{word: text[i:end], begins: i > 0, ends: end < len(text)})
-			// Of a run that the needle cuts, two characters have to be known.
-			if i > 0 || utf8.RuneCountInString(text[i:end]) >= 2 {
+			c := clause{word: text[i:end], begins: i > 0, ends: end < len(text)}
+			length := utf8.RuneCountInString(c.word)
+			// Edges say it of the character between, and of a part of a word that
+			// is no longer than what they have of it.
+			said := edged && !c.ends && length == 1
+			edged = false
+			if c.begins || length >= 2 { // of a word that the needle cuts, two characters have to be known
 				if edge := edgeAt(text, i, end); edge != "" {
 					n.clauses = append(n.clauses, clause{term: string(termEdge) + edge})
 					_, between := utf8.DecodeRuneInString(text[end:])
-					end += between // the edge says it of the character too
+					end += between
 					pieces++
+					edged = true
+					said = said || !c.begins && length == 2
 				}
+			}
+			if !said {
+				words = append(words, c)
 			}
 			i = end
 			continue
@@ -281,10 +291,7 @@ func (f *finder) words(c clause) (Set, error) {
 		return f.term(string(termWord) + c.word)
 	}
 	fits := func(word []byte) bool {
-		switch {
-		case c.begins:
-			return bytes.HasPrefix(word, []byte(c.word))
-		case c.ends:
+		if c.ends {
 			return bytes.HasSuffix(word, []byte(c.word))
 		}
 		return bytes.Contains(word, []byte(c.word))
@@ -295,7 +302,8 @@ func (f *finder) words(c clause) (Set, error) {
 	case length >= 3:
 		return set, f.wordsWithGrams(c.word, length == 3 && !c.ends, fits, set)
 	}
-	return set, f.wordsOfAll(c.word, fits, set)
+	// Where it is the end of a word, more is found than fits; the texts tell.
+	return set, f.wordsWithShort(c.word, set)
 }
 
 // wordsFrom adds the messages of the words that begin with a part, which stand
@@ -433,31 +441,44 @@ func (f *finder) fitting(words []int, fits func(word []byte) bool) ([]int, error
 	return kept, nil
 }
 
-// wordsOfAll looks at every word for a part of one or two characters.
-func (f *finder) wordsOfAll(part string, fits func(word []byte) bool, set Set) error {
-	for i := max(0, f.partAt(f.s.firstWord)); i < len(f.s.dictionary); i++ {
-		if f.s.dictionary[i].term >= string(termWord+1) {
-			break
-		}
+// wordsWithShort adds the messages of the words that have a part of one or two
+// characters: some gram of such a word has it.
+func (f *finder) wordsWithShort(part string, set Set) error {
+	var grams []int // their ordinals
+	for i := max(0, f.partOf(string(termGram))); i < len(f.s.dictionary); i++ {
 		data, err := f.dictionary(i)
 		if err != nil {
 			return err
 		}
-		if !bytes.Contains(data, []byte(part)) {
-			continue
-		}
-		var ordinals []int
 		ordinal := f.s.dictionary[i].ordinal
 		for term := range eachOfPart(data) {
-			if len(term) > 0 && term[0] == termWord && fits(term[1:]) {
-				ordinals = append(ordinals, ordinal)
+			if len(term) > 0 && term[0] == termGram && bytes.Contains(term[1:], []byte(part)) {
+				grams = append(grams, ordinal)
 			}
 			ordinal++
 		}
-		for _, o := range ordinals {
-			if err := f.add(set, o); err != nil {
-				return err
+	}
+	has := make([]bool, max(0, f.s.terms-f.s.firstWord)) // by the word's number
+	for _, o := range grams {
+		list, err := f.listAt(o)
+		if err != nil {
+			return err
+		}
+		number := -1
+		for d := (&decoder{b: list}); d.left() > 0; {
+			number += int(d.uvarint())
+			if d.failed || number < 0 || number >= len(has) {
+				return ErrDamaged
 			}
+			has[number] = true
+		}
+	}
+	for number, ok := range has {
+		if !ok {
+			continue
+		}
+		if err := f.add(set, f.s.firstWord+number); err != nil {
+			return err
 		}
 	}
 	return nil

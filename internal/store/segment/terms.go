@@ -16,7 +16,7 @@ const (
 	termChar      = 'u' // a character that is no part of a word
 	termEdge      = 'v' // the last two characters of a run, the one character between it and the next, and that one's first
 	termWord      = 'w' // a word: a run of characters of class word
-	termGram      = 'x' // three characters side by side in words; its list is of words, not of messages
+	termGram      = 'x' // three characters side by side in words, or a shorter word; its list is of words, not of messages
 )
 
 // maxWordLength is the longest run that is kept as one word, in characters.
@@ -62,6 +62,7 @@ var wordRanges = [...][2]rune{
 	{0x0620, 0x06D3},
 	{0x06D5, 0x0963}, // up to Devanagari's full stop
 	{0x0966, 0x1FFF},
+	{0x200C, 0x200D}, // joiners
 	{0x2010, 0x2011}, // hyphens
 	{0x2018, 0x2019}, // apostrophes
 	{0x2C00, 0x2DFF},
@@ -175,7 +176,7 @@ func eachOfLongRun(run string, buffer []byte, yield func(term []byte)) {
 }
 
 // eachGram calls yield for every three characters side by side in a word, some
-// more than once.
+// more than once, or for the word if it is shorter.
 func eachGram(word string, yield func(gram string)) {
 	var starts [3]int // of the last three characters
 	n := 0
@@ -186,6 +187,9 @@ func eachGram(word string, yield func(gram string)) {
 		if n++; n >= 3 {
 			yield(word[starts[n%3]:i])
 		}
+	}
+	if n < 3 {
+		yield(word)
 	}
 }
 
