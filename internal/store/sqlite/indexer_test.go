@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"os"
@@ -91,26 +92,36 @@ func stepped(t *testing.T, s *Store, query string, args ...any) {
 	}
 }
 
-// fillChunks opens a database in which the chunks from 0 up to another have a few
+// filled is a database in which the chunks from 0 up to another have a few
 // messages each and a segment each, and one message less than the next chunk
-// needs is in the tail.
-func fillChunks(t *testing.T, m *storetest.Many, chunks int64, o Options) (s *Store, path string, shut func()) {
+// needs is in the tail. Each use has a copy of it.
+type filled struct {
+	path string
+	m    *storetest.Many
+}
+
+func fillChunks(t *testing.T, chunks int64) filled {
+	t.Helper()
+	f := filled{newPath(t), storetest.NewMany(4)}
+	s, shut := open(t, f.path, patient)
+	for chunk := range chunks {
+		f.m.Save(t, s, 40)
+		skipTo(t, s, segment.FirstID(chunk+1)-30)
+		f.m.Save(t, s, 31) // the last is of the next chunk
+		waitFor(t, "the chunk has a segment", func() bool { return int64(len(s.indexer.list())) == chunk+1 })
+	}
+	skipTo(t, s, segment.FirstID(chunks+1)-30)
+	f.m.Save(t, s, 29)
+	shut()
+	return f
+}
+
+func (f filled) open(t *testing.T, o Options) (s *Store, path string, shut func(), m *storetest.Many) {
 	t.Helper()
 	path = newPath(t)
+	copyFile(t, f.path, path)
 	s, shut = open(t, path, o)
-	for chunk := range chunks {
-		m.Save(t, s, 40)
-		shut()
-		skipTo(t, path, segment.FirstID(chunk+1)-30)
-		s, shut = open(t, path, o)
-		m.Save(t, s, 31) // the last is of the next chunk
-		indexed(t, s)
-	}
-	shut()
-	skipTo(t, path, segment.FirstID(chunks+1)-30)
-	s, shut = open(t, path, o)
-	m.Save(t, s, 29)
-	return s, path, shut
+	return s, path, shut, f.m.Clone()
 }
 
 // TestIndexerFaults: whatever of its work fails, every answer is right, what was
@@ -130,12 +141,12 @@ func TestIndexerFaults(t *testing.T) {
 		"old segments":      {fan - 1, "DELETE ON main.segments WHEN OLD.first_chunk = 15", []int{fan}},
 		"old parts cleared": {fan - 1, "DELETE ON main.segment_parts", []int{fan}},
 	}
+	databases := map[int64]filled{1: fillChunks(t, 1), fan - 1: fillChunks(t, fan-1)}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // it waits for the second try
-			m := storetest.NewMany(4)
 			lines := &logLines{}
-			s, path, _ := fillChunks(t, m, tt.chunks, Options{ReadTimeout: time.Minute, Logger: lines.logger()})
+			s, path, _, m := databases[tt.chunks].open(t, Options{ReadTimeout: time.Minute, Logger: lines.logger()})
 			stepped(t, s, "CREATE TEMP TRIGGER fault BEFORE "+tt.fault+" BEGIN SELECT RAISE(ABORT, 'as the test wants'); END")
 			m.Save(t, s, 30)
 			faults := func() (n int) {
@@ -180,14 +191,22 @@ func TestWrittenInVain(t *testing.T) {
 	s.indexer.close()
 	x := s.indexer
 	x.ctx = t.Context()
-	saveAll(t, s, from("+1", 0, segment.Fan*segment.ChunkSize))
+	all := from("+1", 0, segment.ChunkSize)
+	for i := range all {
+		text := ""
+		for j := range 40 { // so many words that they do not go into one step
+			text += fmt.Sprintf("%x ", sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(j)}))[:30] + " "
+		}
+		all[i].Text = &text
+	}
+	saveAll(t, s, all)
 	stepped(t, s, "CREATE TEMP TRIGGER fault BEFORE INSERT ON main.segments BEGIN SELECT RAISE(ABORT, 'as the test wants'); END")
-	if err := x.buildFrom(0, segment.Fan); err == nil {
+	if err := x.buildFrom(0, 1); err == nil {
 		t.Error("a segment is built that cannot be written")
 	}
 	wantEqual(t, "parts of no segment", nil, strayParts(t, s))
 	stepped(t, s, "DROP TRIGGER fault")
-	if err := x.buildFrom(0, segment.Fan); err != nil {
+	if err := x.buildFrom(0, 1); err != nil {
 		t.Error(err)
 	}
 	stepped(t, s, "CREATE TEMP TRIGGER fault BEFORE DELETE ON main.segments BEGIN SELECT RAISE(ABORT, 'as the test wants'); END")
@@ -202,12 +221,26 @@ func TestWrittenInVain(t *testing.T) {
 // suffers, and they are made when there is space.
 func TestIndexerFull(t *testing.T) {
 	t.Parallel() // it waits for the second try
-	m := storetest.NewMany(5)
-	lines := &logLines{}
-	s, _, _ := fillChunks(t, m, 2, Options{ReadTimeout: time.Minute, Logger: lines.logger()})
-	stepped(t, s, "PRAGMA max_page_count = "+one(t, s.readDB, "SELECT page_count + 12 FROM pragma_page_count"))
+	s, _, _, m := fillChunks(t, 2).open(t, patient)
+	s.indexer.close()
 	m.Save(t, s, 30)
-	waitFor(t, "the fault is logged", func() bool { return len(lines.lines(t)) > 0 })
+	stepped(t, s, "PRAGMA max_page_count = "+one(t, s.readDB, "SELECT page_count FROM pragma_page_count"))
+	for i, full := 0, false; !full; i++ {
+		err := s.step(t.Context(), func(ctx context.Context, c *sql.Conn) error {
+			_, err := c.ExecContext(ctx, "INSERT INTO meta (key, value) VALUES (?, zeroblob(3000))", fmt.Sprint("fill ", i))
+			return err
+		})
+		full = err != nil
+	}
+	var err error
+	if s.indexer, err = startIndexer(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the indexer fails", func() bool {
+		s.health.mu.Lock()
+		defer s.health.mu.Unlock()
+		return s.health.lastErr != nil && strings.HasPrefix(s.health.lastErr.Error(), "build segments: ")
+	})
 	m.Check(t, s)
 	stepped(t, s, "PRAGMA max_page_count = 100000")
 	indexed(t, s)
@@ -222,8 +255,7 @@ func TestIndexerFull(t *testing.T) {
 // those of segments stay, and no number is given out again while its parts are
 // there.
 func TestLeftovers(t *testing.T) {
-	m := storetest.NewMany(6)
-	s, path, shut := fillChunks(t, m, 3, patient)
+	s, path, shut, m := fillChunks(t, 3).open(t, patient)
 	segments := rows(t, s.readDB, "SELECT id FROM segments")
 	shut()
 	db := plain(t, path)
@@ -301,11 +333,11 @@ func TestReplacedMeanwhile(t *testing.T) {
 		"all of them merged":       func(x *indexer, group []located) error { return x.mergeGroup(group) },
 		"one of them dropped":      func(x *indexer, group []located) error { return x.drop(group[5]) },
 	}
+	database := fillChunks(t, segment.Fan-1)
 	for _, gone := range []bool{false, true} {
 		for what, replace := range second {
 			t.Run(fmt.Sprintf("%s, parts gone: %v", what, gone), func(t *testing.T) {
-				m := storetest.NewMany(7)
-				s, path, shut := fillChunks(t, m, segment.Fan-1, patient)
+				s, path, shut, m := database.open(t, patient)
 				s.indexer.close()
 				x := s.indexer
 				x.ctx = t.Context()
@@ -346,7 +378,7 @@ func TestReplacedMeanwhile(t *testing.T) {
 func TestErasedIsNotInSegments(t *testing.T) {
 	s, _ := open(t, newPath(t), patient)
 	const secret, stranger, each = "ΞΨΩЖЙЩ", "+987654321", 17
-	all := from("+1", 0, 17*segment.ChunkSize+100)
+	all := from("+1", 0, 3*segment.ChunkSize+100)
 	erased := int64(0)
 	for i := range all {
 		if i%each == 3 {

@@ -197,7 +197,7 @@ func TestReadPlans(t *testing.T) {
 			}
 		}
 		for _, order := range []message.Order{message.Ascending, message.Descending} {
-			for _, offset := range []int64{0, 10, fewOffset + 1} {
+			for _, offset := range []int64{0, fewOffset + 1} {
 				q := message.Query{Filter: f, Order: order, Limit: 2, Offset: offset}
 				what := fmt.Sprintf("the list with %s, %s, offset %d", name, order, offset)
 				var page message.Page
@@ -209,10 +209,10 @@ func TestReadPlans(t *testing.T) {
 					t.Errorf("%s: there is no next page", what)
 				}
 			}
-			check(fmt.Sprintf("walking with %s, %s", name, order), func() error {
-				return s.Walk(t.Context(), f, order, func(message.Message) error { return nil })
-			})
 		}
+		check("walking with "+name, func() error {
+			return s.Walk(t.Context(), f, message.Ascending, func(message.Message) error { return nil })
+		})
 		check("the stats with "+name, func() error { _, err := s.Stats(t.Context(), f); return err })
 		for _, bucket := range []message.Bucket{message.Minute, message.Day} {
 			check("the timeline with "+name, func() error {

