@@ -69,7 +69,7 @@ func FuzzDamaged(f *testing.F) {
 		f.Add([]byte{}, uint8(i), []byte{0, 0, 1, 0})
 		f.Add([]byte{9, 0, 0, 1, 40, 0, 0, 0x7f}, uint8(i), []byte{130, 0, 0, 8, 9, 0, 0, 0})
 	}
-	a, b, text := uint32(1), uint32(300), func(s string) string { return message.Fold(s) }
+	a, b, text := uint32(1), uint32(300), message.Fold
 	conditions := []*segment.Condition{
 		segment.NewCondition(&a, nil, ""), segment.NewCondition(nil, &b, ""), segment.NewCondition(&a, &a, text("hello world")),
 	}
