@@ -100,7 +100,7 @@ func found(t failer, m *made, docs map[int64]segment.Doc, c *segment.Condition, 
 // someText draws texts of many scripts whose parts are likely to be met again.
 var someText = rapid.Custom(func(t *rapid.T) string {
 	parts := rapid.SliceOfN(rapid.SampledFrom([]string{
-		"hello", "hell", "he", "shell", "o", " ", " ", "  ", ", ", ".", "!", "world", "wor", "ÉCOLE", "école", "ß", "ς", "Σ", "K", "İ",
+		"hello", "hell", "he", "shell", "helo", "lohel", "abcxbcd", "abcd", "o", " ", " ", "  ", ", ", ".", "!", "world", "wor", "ÉCOLE", "école", "ß", "ς", "Σ", "K", "İ",
 		"नमस्ते", "नम", "।", "سلام", "،", "привет", "日本語", "日", "本", "本語", "語日", "ไทย", "ภาษา", "カタ", "😀", "👍🏽", "12345", "45", "1", "\n",
 		strings.Repeat("abcdefgh", 5), strings.Repeat("x", 33), strings.Repeat("y", 32), "\u0301", "\U0010ffff", "한국어", "%", "_", `\`,
 	}), 0, 8).Draw(t, "parts")

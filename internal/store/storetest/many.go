@@ -125,7 +125,7 @@ var (
 	words = []string{
 		"hello", "hell", "he", "shell", "o", "Hello", "world", "wor", "ÉCOLE", "école", "e\u0301cole", "straße", "ΣΑΣ", "σας", "K", "\u212a", "İi",
 		"नमस्ते", "नम", "سلام", "привет", "ПРИ", "日本語", "日本", "本語", "語日", "ไทย", "ภาษาไทย", "カタカナ", "ｶﾅ", "한국어", "한국",
-		"😀", "👍🏽", "👨\u200d👩\u200d👧", "12345", "45", "1", "100%", "_", `\`, "a_b", "don't", "x@y.example", "\U0010ffff",
+		"😀", "👍🏽", "👨\u200d👩\u200d👧", "12345", "45", "1", "abcxbcd", "hellos", "lohel", "100%", "_", `\`, "a_b", "don't", "x@y.example", "\U0010ffff",
 		strings.Repeat("abcdefgh", 5), strings.Repeat("x", 33), strings.Repeat("y", 32), "日" + strings.Repeat("語", 40), strings.Repeat("ab", 17) + "c",
 	}
 	separators = []string{" ", " ", " ", "  ", ", ", "", "-", "\n", "。", "، "}
@@ -133,6 +133,7 @@ var (
 	someMoreNeedles = []string{
 		"o", "h", "l", "1", " ", "  ", "e", "É", "k", "lo", "he", "el", "45", "日", "本", "語日", "日本", "ไ", "한", "न", "😀", "\u200d", "\U0010ffff",
 		"hello world", "lo wor", "o w", " hello", "hello ", "日本語日本語", "語語", "ภาษา", "xx", "yy", "abcdefgh", "habc", "rare1", "are2", "rare12 ",
+		"abcd", "xbc", "helo", "llo ", "ello ", "are1 ", "2341", "lohello",
 		strings.Repeat("x", 33), strings.Repeat("x", 32), strings.Repeat("x", 34), strings.Repeat("Y", 32), strings.Repeat("y", 31),
 		strings.Repeat("abcdefgh", 4), strings.Repeat("語", 39), "abc", "bac", "%", "_", `\`, "'", "@", "nothing of the kind",
 	}
@@ -161,7 +162,7 @@ func (m *Many) next() message.Message {
 	if n.To = []string{"+7", "+77", "+1", "+200"}[r.IntN(4)]; r.IntN(20) == 0 {
 		n.To = fmt.Sprintf("+49%d", r.IntN(4000))
 	}
-	if r.IntN(2) == 0 && n.At.Year() > 1 && n.At.Year() < 9000 {
+	if (m.calm() || r.IntN(2) == 0) && n.At.Year() > 1 && n.At.Year() < 9000 {
 		n.ReceivedAt = n.At.Truncate(time.Millisecond)
 	}
 	switch r.IntN(10) {
@@ -185,18 +186,27 @@ func (m *Many) next() message.Message {
 	return n
 }
 
-// ts mostly rises, a few messages a second; some come late, some are far from
-// all others, and now and then hundreds are of one instant.
+// calm says that nothing is far from its neighbours, so that many of them can
+// expire altogether.
+func (m *Many) calm() bool { return m.made/2500%2 == 1 }
+
+// ts mostly rises, a few messages a second, and now and then hundreds are of one
+// instant. There are times in which some come late, or are far from all others,
+// and times in which they do not.
 func (m *Many) ts() string {
 	r := m.random
 	if m.made%3000 == 700 {
 		m.run = 600
 	}
+	late := 7200
+	if m.calm() {
+		late = 20
+	}
 	switch {
 	case m.run > 0:
 		m.run--
 		return m.clock.Format("2006-01-02T15:04:05") + ".5Z"
-	case r.IntN(100) == 0:
+	case !m.calm() && r.IntN(100) == 0:
 		return outliers[r.IntN(len(outliers))]
 	}
 	at := m.clock
@@ -206,7 +216,7 @@ func (m *Many) ts() string {
 	case 2:
 		m.clock = m.clock.Add(time.Duration(r.IntN(4)) * time.Second)
 	case 3:
-		at = at.Add(-time.Duration(r.IntN(7200)) * time.Second)
+		at = at.Add(-time.Duration(r.IntN(late)) * time.Second)
 	}
 	return at.Format("2006-01-02T15:04:05") + fractions[r.IntN(len(fractions))] + "Z"
 }
