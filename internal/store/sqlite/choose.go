@@ -75,6 +75,11 @@ func (s *Store) choose(ctx context.Context, sn *snapshot, f message.Filter) (*ch
 		return nil, err
 	}
 	if !nothing {
+		chunks := 0
+		for i := range sn.segments {
+			chunks += len(sn.segments[i].Chunks)
+		}
+		c.chunks = make([]chosen, 0, chunks)
 		for i := range sn.segments {
 			if err := c.addSegment(i, f, condition); err != nil {
 				return nil, err

@@ -36,6 +36,7 @@ type snapshot struct {
 	holes         map[int64]*segment.Bits
 	part          *sql.Stmt // one part by its id
 	partRange     *sql.Stmt // those from an id to another
+	kept          []byte    // the part that was read last
 }
 
 // snapshot reads which segments there are. Served by the primary keys.
@@ -146,9 +147,9 @@ func (sn *snapshot) covered() int64 {
 	return segment.FirstID(sn.segments[len(sn.segments)-1].End())
 }
 
-// fetch reads the parts of a segment.
+// fetch returns what reads the parts of a segment. Each part is good until
+// another of the snapshot is read.
 func (sn *snapshot) fetch(ctx context.Context, id int64) segment.Fetch {
-	var keep []byte
 	return func(part int) ([]byte, error) {
 		rows, err := sn.part.QueryContext(ctx, partID(id, part))
 		if err != nil {
@@ -162,8 +163,8 @@ func (sn *snapshot) fetch(ctx context.Context, id int64) segment.Fetch {
 		if err := rows.Scan(&data); err != nil {
 			return nil, err
 		}
-		keep = append(keep[:0], data...)
-		return keep, nil
+		sn.kept = append(sn.kept[:0], data...)
+		return sn.kept, nil
 	}
 }
 
