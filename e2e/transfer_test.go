@@ -122,20 +122,20 @@ func TestPipe(t *testing.T) {
 		l.load(ctx, newClient(t, 4), p.url("/webhook"), "new", 4)
 	}()
 	export, imported := command(from, "export"), command(to, "import", "-")
-	var errs bytes.Buffer
+	var exportErrs, importErrs bytes.Buffer
 	pipe, err := export.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	imported.Stdin, imported.Stderr, export.Stderr = pipe, &errs, &errs
+	imported.Stdin, imported.Stderr, export.Stderr = pipe, &importErrs, &exportErrs
 	if err := export.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := imported.Run(); err != nil {
-		t.Errorf("import: %v: %s", err, errs.String())
+		t.Errorf("import: %v: %s", err, importErrs.String())
 	}
 	if err := export.Wait(); err != nil {
-		t.Errorf("export: %v: %s", err, errs.String())
+		t.Errorf("export: %v: %s", err, exportErrs.String())
 	}
 	stop()
 	<-loaded
