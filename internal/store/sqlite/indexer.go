@@ -28,8 +28,9 @@ type indexer struct {
 	full  chan struct{} // a chunk is full
 	built chan struct{} // there may be something to merge or to clear away
 
-	damaged atomic.Bool // a question met a damaged segment
-	remade  time.Time   // when all segments were last thrown away
+	remakes atomic.Int64 // how often all segments were thrown away
+	damaged atomic.Bool  // one of the segments that there are since is
+	remade  time.Time    // when they last were
 
 	nextID  atomic.Int64 // of a segment
 	started int64        // ids below it are of an earlier process
@@ -109,6 +110,7 @@ const retryAfter = time.Second
 // sent, for ever; without more it returns.
 func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool, err error)) {
 	for x.ctx.Err() == nil {
+		remakes := x.remakes.Load()
 		again, err := work()
 		var wait <-chan time.Time
 		switch {
@@ -117,8 +119,7 @@ func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool
 		case errors.Is(err, errReplacedMeanwhile):
 			continue // there is something else to do
 		case errors.Is(err, segment.ErrDamaged):
-			x.damaged.Store(true)
-			poke(x.built)
+			x.isDamaged(remakes)
 			wait = time.After(retryAfter)
 		case errors.Is(err, errRemovedMeanwhile):
 			wait = time.After(retryAfter) // more may follow
@@ -136,6 +137,17 @@ func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool
 		case <-wait:
 		case <-x.ctx.Done():
 		}
+	}
+}
+
+// isDamaged notes that a segment is damaged that somebody met who had begun
+// after so many remakes. What was of a segment thrown away since is no news.
+func (x *indexer) isDamaged(remakes int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.remakes.Load() == remakes {
+		x.damaged.Store(true)
+		poke(x.built)
 	}
 }
 
