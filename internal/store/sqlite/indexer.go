@@ -59,8 +59,9 @@ const stepTime = 3 * time.Millisecond
 // mostNumbers bounds the senders whose numbers are kept in memory.
 const mostNumbers = 200_000
 
-// startIndexer starts the goroutines; close ends them.
-func startIndexer(ctx context.Context, s *Store) (*indexer, error) {
+// startIndexer makes the store's indexer and starts its goroutines, which ask the
+// store themselves; close ends them.
+func startIndexer(ctx context.Context, s *Store) error {
 	x := &indexer{
 		store: s, full: make(chan struct{}, 1), built: make(chan struct{}, 1), numbers: map[string]uint32{},
 	}
@@ -72,22 +73,23 @@ func startIndexer(ctx context.Context, s *Store) (*indexer, error) {
 		err = s.step(ctx, forgetSegments)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read segments: %w", err)
+		return fmt.Errorf("read segments: %w", err)
 	}
 	err = s.readDB.QueryRowContext(ctx, `SELECT
 		1 + max((SELECT coalesce(max(id), 0) FROM segments), (SELECT coalesce(max(id), 0) FROM segment_parts) / ?),
 		(SELECT coalesce(max(id), 0) + 1 FROM phones)`, segment.MaxParts).Scan(&x.started, &x.nextNumber)
 	if err != nil {
-		return nil, fmt.Errorf("read segments: %w", err)
+		return fmt.Errorf("read segments: %w", err)
 	}
 	x.nextID.Store(x.started)
 	x.ctx, x.stop = context.WithCancel(context.Background())
+	s.indexer = x
 	x.done.Go(func() { x.run("build segments", x.full, x.build) })
 	x.done.Go(func() {
 		x.run("clear segments away", nil, x.clearLeftovers)
 		x.run("merge segments", x.built, x.merge)
 	})
-	return x, nil
+	return nil
 }
 
 func (x *indexer) close() {

@@ -235,8 +235,7 @@ func TestIndexerFull(t *testing.T) {
 		})
 		full = err != nil
 	}
-	var err error
-	if s.indexer, err = startIndexer(t.Context(), s); err != nil {
+	if err := startIndexer(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the indexer fails", func() bool {
@@ -442,7 +441,7 @@ func TestRemadeWhileMerging(t *testing.T) {
 		}
 		both.Wait()
 		wantEqual(t, "segments in the table", fmt.Sprint(len(x.list())), one(t, s.readDB, "SELECT count(*) FROM segments"))
-		if s.indexer, err = startIndexer(t.Context(), s); err != nil {
+		if err := startIndexer(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
 		indexed(t, s)
