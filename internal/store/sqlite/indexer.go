@@ -28,8 +28,9 @@ type indexer struct {
 	full  chan struct{} // a chunk is full
 	built chan struct{} // there may be something to merge or to clear away
 
-	damaged atomic.Bool // a question met a damaged segment
-	remade  time.Time   // when all segments were last thrown away
+	remakes atomic.Int64 // how often all segments were thrown away
+	damaged atomic.Bool  // one of the segments that there are since is
+	remade  time.Time    // when they last were
 
 	nextID  atomic.Int64 // of a segment
 	started int64        // ids below it are of an earlier process
@@ -58,8 +59,9 @@ const stepTime = 3 * time.Millisecond
 // mostNumbers bounds the senders whose numbers are kept in memory.
 const mostNumbers = 200_000
 
-// startIndexer starts the goroutines; close ends them.
-func startIndexer(ctx context.Context, s *Store) (*indexer, error) {
+// startIndexer makes the store's indexer and starts its goroutines, which ask the
+// store themselves; close ends them.
+func startIndexer(ctx context.Context, s *Store) error {
 	x := &indexer{
 		store: s, full: make(chan struct{}, 1), built: make(chan struct{}, 1), numbers: map[string]uint32{},
 	}
@@ -71,22 +73,23 @@ func startIndexer(ctx context.Context, s *Store) (*indexer, error) {
 		err = s.step(ctx, forgetSegments)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read segments: %w", err)
+		return fmt.Errorf("read segments: %w", err)
 	}
 	err = s.readDB.QueryRowContext(ctx, `SELECT
 		1 + max((SELECT coalesce(max(id), 0) FROM segments), (SELECT coalesce(max(id), 0) FROM segment_parts) / ?),
 		(SELECT coalesce(max(id), 0) + 1 FROM phones)`, segment.MaxParts).Scan(&x.started, &x.nextNumber)
 	if err != nil {
-		return nil, fmt.Errorf("read segments: %w", err)
+		return fmt.Errorf("read segments: %w", err)
 	}
 	x.nextID.Store(x.started)
 	x.ctx, x.stop = context.WithCancel(context.Background())
+	s.indexer = x
 	x.done.Go(func() { x.run("build segments", x.full, x.build) })
 	x.done.Go(func() {
 		x.run("clear segments away", nil, x.clearLeftovers)
 		x.run("merge segments", x.built, x.merge)
 	})
-	return x, nil
+	return nil
 }
 
 func (x *indexer) close() {
@@ -109,6 +112,7 @@ const retryAfter = time.Second
 // sent, for ever; without more it returns.
 func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool, err error)) {
 	for x.ctx.Err() == nil {
+		remakes := x.remakes.Load()
 		again, err := work()
 		var wait <-chan time.Time
 		switch {
@@ -117,8 +121,7 @@ func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool
 		case errors.Is(err, errReplacedMeanwhile):
 			continue // there is something else to do
 		case errors.Is(err, segment.ErrDamaged):
-			x.damaged.Store(true)
-			poke(x.built)
+			x.isDamaged(remakes)
 			wait = time.After(retryAfter)
 		case errors.Is(err, errRemovedMeanwhile):
 			wait = time.After(retryAfter) // more may follow
@@ -136,6 +139,17 @@ func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool
 		case <-wait:
 		case <-x.ctx.Done():
 		}
+	}
+}
+
+// isDamaged notes that a segment is damaged that somebody met who had begun
+// after so many remakes. What was of a segment thrown away since is no news.
+func (x *indexer) isDamaged(remakes int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.remakes.Load() == remakes {
+		x.damaged.Store(true)
+		poke(x.built)
 	}
 }
 

@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,8 +235,7 @@ func TestIndexerFull(t *testing.T) {
 		})
 		full = err != nil
 	}
-	var err error
-	if s.indexer, err = startIndexer(t.Context(), s); err != nil {
+	if err := startIndexer(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the indexer fails", func() bool {
@@ -261,7 +263,7 @@ func TestLeftovers(t *testing.T) {
 	db := plain(t, path)
 	highest := int64(0)
 	for i, id := range []int64{0, 4, 5, 900} {
-		if slicesContain(segments, id) {
+		if slices.ContainsFunc(segments, func(r []string) bool { return r[0] == fmt.Sprint(id) }) {
 			t.Fatalf("segment %d is there", id)
 		}
 		for _, part := range []int{0, 1, 1 << 22, 2<<22 + 1, segment.MaxParts - 1}[:i+2] {
@@ -283,15 +285,6 @@ func TestLeftovers(t *testing.T) {
 	wantRebuilt(t, s)
 	m.CheckSome(t, s)
 	shut()
-}
-
-func slicesContain(list [][]string, id int64) bool {
-	for _, r := range list {
-		if r[0] == fmt.Sprint(id) {
-			return true
-		}
-	}
-	return false
 }
 
 // TestRemovedWhileBuilt: a message that is removed after it was read, and before
@@ -370,6 +363,89 @@ func TestReplacedMeanwhile(t *testing.T) {
 				m.CheckSome(t, s)
 			})
 		}
+	}
+}
+
+// TestDamageSeenLate: a question that began before the segments were made anew
+// does not have them made anew once more.
+func TestDamageSeenLate(t *testing.T) {
+	s, _, _, _ := fillChunks(t, 2).open(t, patient)
+	damaged := func(f func()) {
+		err := s.read(t.Context(), "as the test wants", func(context.Context, *sql.Tx) error {
+			f()
+			return segment.ErrDamaged
+		})
+		if !errors.Is(err, message.ErrUnavailable) {
+			t.Errorf("read: %v, want ErrUnavailable", err)
+		}
+	}
+	damaged(func() {
+		damaged(func() {})
+		waitFor(t, "the segments are thrown away", func() bool { return s.indexer.remakes.Load() == 1 })
+	})
+	if s.indexer.damaged.Load() {
+		t.Error("the new segments count as damaged")
+	}
+	indexed(t, s)
+	wantRebuilt(t, s)
+}
+
+// TestDamageMetByMerging: a part that is gone is noticed where nobody asks.
+func TestDamageMetByMerging(t *testing.T) {
+	s, _, _, m := fillChunks(t, segment.Fan-1).open(t, patient)
+	stepped(t, s, "DELETE FROM segment_parts WHERE id = ?", partID(s.indexer.list()[5].id, s.indexer.list()[5].ColumnsPart(0)))
+	m.Save(t, s, 30)
+	waitFor(t, "the segments are thrown away", func() bool { return s.indexer.remakes.Load() == 1 })
+	indexed(t, s)
+	wantEqual(t, "chunks of each segment", []int{segment.Fan}, sizes(s))
+	wantRebuilt(t, s)
+	m.CheckSome(t, s)
+}
+
+// TestRemadeWhileMerging: whichever of the two comes first, what is made anew
+// covers everything.
+func TestRemadeWhileMerging(t *testing.T) {
+	database := fillChunks(t, segment.Fan-1)
+	for range 6 { // the writer takes either first
+		s, _, _, m := database.open(t, patient)
+		s.indexer.close()
+		x := s.indexer
+		x.ctx = t.Context()
+		m.Save(t, s, 30)
+		if err := x.buildFrom(segment.Fan-1, 1); err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		group := mergeable(x.list(), mergedBySize)
+		err := s.queue.Do(t.Context(), func() { // both wait for the writer
+			both.Go(func() {
+				if err := x.mergeGroup(group); err != nil {
+					t.Errorf("mergeGroup: %v", err)
+				}
+			})
+			both.Go(func() {
+				if err := x.remake(); err != nil {
+					t.Errorf("remake: %v", err)
+				}
+			})
+			waitFor(t, "numbering is held", func() bool {
+				if x.numbering.TryLock() {
+					x.numbering.Unlock()
+					return false
+				}
+				return true
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		both.Wait()
+		wantEqual(t, "segments in the table", fmt.Sprint(len(x.list())), one(t, s.readDB, "SELECT count(*) FROM segments"))
+		if err := startIndexer(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		indexed(t, s)
+		m.CheckSome(t, s)
 	}
 }
 

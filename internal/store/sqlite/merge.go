@@ -75,19 +75,23 @@ const remakeEvery = 10 * time.Minute
 func (x *indexer) remake() error {
 	x.numbering.Lock() // nothing is built meanwhile
 	defer x.numbering.Unlock()
-	old := x.list()
-	x.store.log.Error("the index behind searches is damaged and is made anew", "segments", len(old))
+	x.store.log.Error("the index behind searches is damaged and is made anew", "segments", len(x.list()))
 	if err := x.store.step(x.ctx, forgetSegments); err != nil {
 		return err
 	}
 	x.remade = time.Now()
-	x.damaged.Store(false)
-	x.replace(old, nil)
-	poke(x.full)
-	ids := make([]int64, len(old))
-	for i, l := range old {
+	// From here on a merge finds that its segments were replaced; one that was
+	// done just before is thrown away too.
+	x.mu.Lock()
+	ids := make([]int64, len(x.segments))
+	for i, l := range x.segments {
 		ids[i] = l.id
 	}
+	x.segments = nil
+	x.remakes.Add(1)
+	x.damaged.Store(false)
+	x.mu.Unlock()
+	poke(x.full)
 	return x.clearParts(true, ids)
 }
 
@@ -165,6 +169,9 @@ func (x *indexer) fetch(id int64) segment.Fetch {
 	var data []byte
 	return func(part int) ([]byte, error) {
 		err := x.store.readDB.QueryRowContext(x.ctx, "SELECT data FROM segment_parts WHERE id = ?", partID(id, part)).Scan(&data)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = segment.ErrDamaged
+		}
 		if err != nil {
 			return nil, fmt.Errorf("segment %d, part %d: %w", id, part, err)
 		}

@@ -71,7 +71,7 @@ func TestDamagedSegments(t *testing.T) {
 			saveAll(t, s, from("+1", 0, n))
 			waitFor(t, "the segments are made", func() bool { return s.indexer.next() == 3 })
 			mustErase(t, s, "+2", 0)
-			onWriter(t, s, statement)
+			stepped(t, s, statement)
 			shut()
 			s, _ = open(t, path, Options{})
 			total := func() int64 {

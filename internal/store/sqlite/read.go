@@ -72,6 +72,10 @@ func matching(f message.Filter) *condition {
 func (s *Store) read(ctx context.Context, what string, f func(context.Context, *sql.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
+	remakes := int64(0)
+	if s.indexer != nil {
+		remakes = s.indexer.remakes.Load()
+	}
 	err := func() error {
 		tx, err := s.readDB.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 		if err != nil {
@@ -86,8 +90,7 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 	case errors.Is(err, message.ErrBadCursor), errors.Is(err, message.ErrNotFound), errors.Is(err, message.ErrTooManyBuckets):
 		return err
 	case errors.Is(err, segment.ErrDamaged) && s.indexer != nil:
-		s.indexer.damaged.Store(true)
-		poke(s.indexer.built)
+		s.indexer.isDamaged(remakes)
 	case errors.Is(ctx.Err(), context.Canceled):
 		// Whoever asked has gone.
 		return fmt.Errorf("%s: %w: %w", what, message.ErrUnavailable, context.Canceled)

@@ -144,7 +144,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s.queue = groupcommit.New(s.writer, groupcommit.Options{MaxWaiting: o.QueueSize, OnCommit: o.OnCommit})
-	if s.indexer, err = startIndexer(ctx, s); err != nil {
+	if err := startIndexer(ctx, s); err != nil {
 		s.queue.Close()
 		return nil, err
 	}
