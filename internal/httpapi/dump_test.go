@@ -243,8 +243,8 @@ func TestExportStalledClient(t *testing.T) {
 func TestExportsAtOneTime(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.save(many(8000, 4000)...)
-	const most = 4
+	const messages, most = 5000, 4
+	s.save(many(messages, 4000)...)
 	var stalled []*rawConn
 	for range most {
 		c := s.dial()
@@ -262,13 +262,16 @@ func TestExportsAtOneTime(t *testing.T) {
 	s.do(http.MethodHead, "/export", nil).is(t, 200, "")
 	s.logCanBeEmptied()
 	for _, c := range stalled {
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
 		resp, err := http.ReadResponse(bufio.NewReader(c.r), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if n := strings.Count(string(body), "\n"); err != nil || n != 8000 {
+		if n := strings.Count(string(body), "\n"); err != nil || n != messages {
 			t.Errorf("%d lines, %v", n, err)
 		}
 	}
