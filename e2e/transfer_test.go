@@ -162,7 +162,7 @@ func TestPipe(t *testing.T) {
 // TestImportKilled kills an import half-way, again and again, and has the same
 // import go on: at the end each message is there once.
 func TestImportKilled(t *testing.T) {
-	const n = 60_000
+	const n = 200_000
 	file := bodies(t, n)
 	state := file + ".lyftr-import"
 	database := filepath.Join(t.TempDir(), "app.db")
