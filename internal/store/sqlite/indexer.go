@@ -276,7 +276,7 @@ func (x *indexer) buildFrom(first int64, chunks int) error {
 		})
 	}
 	if err != nil {
-		err = errors.Join(err, x.clearParts(true, []int64{p.id})) // and it is built again
+		err = errors.Join(err, x.clear(p.id)) // and it is built again
 	}
 	return err
 }
@@ -457,12 +457,10 @@ func deleteSegment(ctx context.Context, c *sql.Conn, id int64) error {
 	return nil
 }
 
-// clear deletes the parts of segments that nothing names, a few at a time.
-func (x *indexer) clear(ids ...int64) error { return x.clearParts(false, ids) }
-
-// clearParts is clear; erase says that what stood there must not be readable in
-// the file.
-func (x *indexer) clearParts(erase bool, ids []int64) error {
+// clear deletes the parts of segments that nothing names, a few at a time. What
+// stood there is not readable in the file any more: some of it may have been
+// erased since.
+func (x *indexer) clear(ids ...int64) error {
 	const atOnce = 32
 	for len(ids) > 0 {
 		some := func(ctx context.Context, c *sql.Conn) error {
@@ -483,10 +481,7 @@ func (x *indexer) clearParts(erase bool, ids []int64) error {
 			return nil
 		}
 		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
-			if erase {
-				return securely(ctx, c, func() error { return some(ctx, c) })
-			}
-			return some(ctx, c)
+			return securely(ctx, c, func() error { return some(ctx, c) })
 		})
 		if err != nil {
 			return err
@@ -513,7 +508,7 @@ func (x *indexer) clearLeftovers() (again bool, err error) {
 		if slices.ContainsFunc(x.list(), func(l located) bool { return l.id == id }) {
 			continue
 		}
-		if err := x.clearParts(true, []int64{id}); err != nil {
+		if err := x.clear(id); err != nil {
 			return false, err
 		}
 	}

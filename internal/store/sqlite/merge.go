@@ -92,7 +92,7 @@ func (x *indexer) remake() error {
 	x.damaged.Store(false)
 	x.mu.Unlock()
 	poke(x.full)
-	return x.clearParts(true, ids)
+	return x.clear(ids...)
 }
 
 // forgetSegments takes all segments out of the table; the holes in them mean
@@ -127,15 +127,11 @@ func (x *indexer) readHoles() (holes map[int64]*segment.Bits, erase map[int64]bo
 // mergeGroup makes one segment of neighbours, without what was removed of them.
 // Their parts do not change meanwhile, so that no transaction is held open.
 func (x *indexer) mergeGroup(group []located) error {
-	holes, toErase, err := x.readHoles()
+	holes, err := readHoles(x.ctx, x.store.readDB)
 	if err != nil {
 		return err
 	}
 	first, last := group[0].First, group[len(group)-1].End()-1
-	erase := false
-	for chunk := range toErase {
-		erase = erase || chunk >= first && chunk <= last
-	}
 	inputs := make([]segment.Input, len(group))
 	for i, l := range group {
 		inputs[i] = segment.Input{
@@ -155,14 +151,14 @@ func (x *indexer) mergeGroup(group []located) error {
 		if errors.Is(err, errReplacedMeanwhile) || !x.has(group) {
 			err = nil // whoever was first did what there was to do, or it is done now
 		}
-		return errors.Join(err, x.clearParts(true, []int64{p.id}))
+		return errors.Join(err, x.clear(p.id))
 	}
 	ids := make([]int64, len(group))
 	for i, l := range group {
 		ids[i] = l.id
 	}
 	poke(x.built)
-	return x.clearParts(erase, ids)
+	return x.clear(ids...)
 }
 
 func (x *indexer) fetch(id int64) segment.Fetch {
