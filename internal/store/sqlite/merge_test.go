@@ -1,6 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"testing"
 
 	"lyftr/internal/message"
@@ -86,5 +89,28 @@ func TestDamagedSegments(t *testing.T) {
 			wantEqual(t, "total", n, total())
 			wantEqual(t, "parts of no segment", "0", one(t, s.readDB, "SELECT count(*) FROM segment_parts WHERE id / 16777216 NOT IN (SELECT id FROM segments)"))
 		})
+	}
+}
+
+// TestClearedPartsAreWiped: what stood in a part, the pages of a long one too, is
+// not in the file when it is cleared away.
+func TestClearedPartsAreWiped(t *testing.T) {
+	path := newPath(t)
+	s, _ := open(t, path, Options{})
+	s.indexer.stop() // it reads too
+	s.indexer.done.Wait()
+	s.indexer.ctx = t.Context()
+	const secret, id = "xyzzyplugh", 1
+	onWriter(t, s, "INSERT INTO segment_parts (id, data) VALUES ("+fmt.Sprint(partID(id, 0))+", CAST(replace(printf('%5000c', '.'), '.', '"+secret+"') || replace(printf('%5000c', ' '), ' ', '"+secret+"') AS BLOB))")
+	emptyLog(t, s)
+	if b, err := os.ReadFile(path); err != nil || !bytes.Contains(b, []byte(secret)) {
+		t.Fatalf("the part is not in the file: the test looks in the wrong place (%v)", err)
+	}
+	if err := s.indexer.clear(id); err != nil {
+		t.Fatal(err)
+	}
+	emptyLog(t, s)
+	if b, err := os.ReadFile(path); err != nil || bytes.Contains(b, []byte(secret)) {
+		t.Errorf("the part is still in the file (%v)", err)
 	}
 }
