@@ -74,12 +74,12 @@ func startCluster(tb testing.TB) *cluster {
 		c.uid, c.gid = unprivileged(tb)
 	}
 	c.own(tb, c.dir)
+	c.keeper = startKeeper(tb)
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			c.printLogs(tb)
 		}
 	})
-	c.keeper = startKeeper(tb)
 
 	ports := freePorts(tb, 14)
 	take := func() (port int) { port, ports = ports[0], ports[1:]; return port }
@@ -329,13 +329,26 @@ func (c *cluster) startHAProxy(tb testing.TB) {
 	c.haproxy = c.run(tb, "haproxy.log", nil, c.program(tb, "haproxy"), "-db", "-f", filepath.Join(c.dir, "haproxy.cfg"))
 }
 
-// createDatabase runs deploy/patroni/lyftr.sql on the primary.
+// createDatabase runs deploy/patroni/lyftr.sql on the primary, and waits until
+// the standbys have the database too: who connects to several hosts gives up at
+// one that does not know it.
 func (c *cluster) createDatabase(tb testing.TB) {
 	tb.Helper()
 	psql := exec.Command(filepath.Join(c.bin, "psql"), "--no-psqlrc", "--set=password="+c.password,
 		"--file="+filepath.Join(clusterDir, "lyftr.sql"), c.adminURL(c.leader()))
 	if out, err := psql.CombinedOutput(); err != nil {
 		tb.Fatalf("lyftr.sql: %v\n%s", err, out)
+	}
+	for _, n := range c.nodes {
+		eventually(tb, clusterRepair, n.name+" has the database", func() bool {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			conn, err := pgx.Connect(ctx, fmt.Sprintf("postgres://lyftr:%s@%s/lyftr", c.password, local(n.port)))
+			if err == nil {
+				err = conn.Close(ctx)
+			}
+			return err == nil
+		})
 	}
 }
 
@@ -553,7 +566,7 @@ func (c *cluster) restartHAProxy(tb testing.TB) {
 // printLogs prints the end of each log.
 func (c *cluster) printLogs(tb testing.TB) {
 	tb.Helper()
-	const most = 16 << 10
+	const most = 64 << 10
 	logs, _ := filepath.Glob(filepath.Join(c.dir, "*.log"))
 	for _, log := range logs {
 		f, err := os.Open(log)
