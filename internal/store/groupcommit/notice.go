@@ -23,10 +23,13 @@ func (n *Notice) Wait() <-chan struct{} {
 
 // Wake closes that channel. It costs the writer one load while nobody waits.
 func (n *Notice) Wake() {
-	if n.waiting.Load() == nil {
+	if !n.Waited() {
 		return
 	}
 	if c := n.waiting.Swap(nil); c != nil {
 		close(*c)
 	}
 }
+
+// Waited reports whether somebody took the channel since the last Wake.
+func (n *Notice) Waited() bool { return n.waiting.Load() != nil }
