@@ -90,6 +90,7 @@ func within(url string, do func(context.Context, *pgx.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
-	return do(ctx, conn)
+	err = do(ctx, conn)
+	_ = conn.Close(ctx) // all that was asked has been answered
+	return err
 }

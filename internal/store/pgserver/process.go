@@ -1,6 +1,7 @@
 package pgserver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -22,7 +23,7 @@ type process struct {
 // startProcess starts a postmaster that dies when this process does.
 func startProcess(cmd *exec.Cmd, log *os.File) (*process, error) {
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	dieWithParent(cmd.SysProcAttr)
 	p := &process{cmd: cmd, ended: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -146,7 +147,7 @@ func status(pid int) (parent int, state byte) {
 		return 0, gone
 	}
 	// The name, which may hold anything, ends with the last parenthesis.
-	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(fields) < 2 || fields[0] == "Z" || fields[0] == "X" {
 		return 0, gone // what waits to be asked for its status has ended
 	}
