@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -563,23 +562,27 @@ func (c *cluster) restartHAProxy(tb testing.TB) {
 	c.startHAProxy(tb)
 }
 
+// noise are lines of the logs that say that nothing happens.
+var noise = []string{
+	"no action. I am", "Lock owner: ", "the database system is starting up", "establishing a new patroni connection",
+	" - rejecting connections", " - accepting connections",
+}
+
 // printLogs prints the end of each log.
 func (c *cluster) printLogs(tb testing.TB) {
 	tb.Helper()
-	const most = 64 << 10
+	const most = 300 // lines
 	logs, _ := filepath.Glob(filepath.Join(c.dir, "*.log"))
 	for _, log := range logs {
-		f, err := os.Open(log)
+		text, err := os.ReadFile(log)
 		if err != nil {
 			tb.Log(err)
 			continue
 		}
-		if size, err := f.Seek(0, io.SeekEnd); err == nil {
-			_, _ = f.Seek(max(0, size-most), io.SeekStart)
-		}
-		text, _ := io.ReadAll(f)
-		f.Close()
-		tb.Logf("%s ends:\n%s", filepath.Base(log), text)
+		lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool {
+			return slices.ContainsFunc(noise, func(n string) bool { return strings.Contains(line, n) })
+		})
+		tb.Logf("%s ends:\n%s", filepath.Base(log), strings.Join(lines[max(0, len(lines)-most):], ""))
 	}
 }
 
