@@ -51,6 +51,16 @@ var ignoredParameters = []string{
 var errURL = errors.New("DATABASE_URL cannot be parsed: use postgres://user:password@host:5432/database, " +
 	"with %-escapes for special characters in the password, or several hosts as in postgres://user:password@host1:5432,host2:5432/database")
 
+// ParseURL checks the URL of a database and returns host, port and name of the
+// database, which may be shown. The error never holds the URL.
+func ParseURL(databaseURL string) (server string, err error) {
+	t, err := parseTarget(databaseURL, false, defaultReadTimeout)
+	if err != nil {
+		return "", err
+	}
+	return t.host(), nil
+}
+
 // parseTarget parses the URLs of libpq and of SQLAlchemy, which name a driver
 // too, as in postgresql+asyncpg://.
 //
@@ -142,11 +152,18 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 // host names the servers and the database, without user and password.
 func (t *target) host() string {
 	c := t.config.ConnConfig
-	hosts := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
-	for _, f := range c.Fallbacks {
-		if h := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(hosts, h) {
-			hosts = append(hosts, h)
+	var hosts []string
+	add := func(host string, port uint16) {
+		if !strings.HasPrefix(host, "/") { // else a folder with a socket
+			host = net.JoinHostPort(host, strconv.Itoa(int(port)))
 		}
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	add(c.Host, c.Port)
+	for _, f := range c.Fallbacks {
+		add(f.Host, f.Port)
 	}
 	return strings.Join(hosts, ",") + "/" + c.Database
 }
