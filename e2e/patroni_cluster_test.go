@@ -405,27 +405,41 @@ func (c *cluster) waitLeader(tb testing.TB, limit time.Duration) *node {
 	return leader
 }
 
+// member is what Patroni knows of a node.
+type member struct{ Name, Role, State string }
+
+func (m member) streams() bool {
+	return m.Role != "leader" && (m.State == "running" || m.State == "streaming")
+}
+
+// members asks a node for what Patroni knows of all.
+func (c *cluster) members(n *node) []member {
+	_, answer := c.ask(http.MethodGet, n.restPort, "/cluster", "")
+	var view struct{ Members []member }
+	if err := json.Unmarshal([]byte(answer), &view); err != nil {
+		return nil
+	}
+	return view.Members
+}
+
 // standbys returns the leader, if there is one, and how many standbys stream
 // from it, and whether one of them is the synchronous one.
 func (c *cluster) standbys() (leader *node, streaming int, synchronous bool) {
 	if leader = c.leader(); leader == nil {
 		return nil, 0, false
 	}
-	_, answer := c.ask(http.MethodGet, leader.restPort, "/cluster", "")
-	var view struct {
-		Members []struct{ Name, Role, State string }
-	}
-	if err := json.Unmarshal([]byte(answer), &view); err != nil {
-		return leader, 0, false
-	}
-	for _, m := range view.Members {
-		if m.Role == "leader" || m.State != "running" && m.State != "streaming" {
-			continue
+	for _, m := range c.members(leader) {
+		if m.streams() {
+			streaming++
+			synchronous = synchronous || m.Role == "sync_standby"
 		}
-		streaming++
-		synchronous = synchronous || m.Role == "sync_standby"
 	}
 	return leader, streaming, synchronous
+}
+
+// follows reports whether a node is a standby that streams.
+func (c *cluster) follows(leader, n *node) bool {
+	return slices.ContainsFunc(c.members(leader), func(m member) bool { return m.Name == n.name && m.streams() })
 }
 
 // waitUsable waits until there are a primary and a synchronous standby.
@@ -444,10 +458,39 @@ func (c *cluster) waitUsable(tb testing.TB, limit time.Duration) *node {
 // synchronous.
 func (c *cluster) waitWhole(tb testing.TB, limit time.Duration) {
 	tb.Helper()
-	eventually(tb, limit, "the cluster is whole", func() bool {
-		_, streaming, synchronous := c.standbys()
-		return streaming == len(c.nodes)-1 && synchronous
+	eventually(tb, limit, "the cluster is whole", c.whole)
+}
+
+func (c *cluster) whole() bool {
+	_, streaming, synchronous := c.standbys()
+	return streaming == len(c.nodes)-1 && synchronous
+}
+
+// repair waits until the cluster is whole, and does what its README tells the
+// operator to do with a standby that stays behind: it restarts its Patroni. One
+// that was stopped in the middle of a rewind and started while there was no
+// primary does not find the next one by itself.
+func (c *cluster) repair(tb testing.TB) {
+	tb.Helper()
+	const patience = 25 * time.Second
+	over := time.Now().Add(patience)
+	whole := false
+	eventually(tb, 2*patience, "the cluster was waited for", func() bool {
+		whole = c.whole()
+		return whole || time.Now().After(over)
 	})
+	if whole {
+		return
+	}
+	leader := c.waitLeader(tb, clusterRepair)
+	for _, n := range c.nodes {
+		if n != leader && !c.follows(leader, n) {
+			tb.Logf("%s does not follow %s: it is restarted", n.name, leader.name)
+			c.stop(tb, n)
+			c.startPatroni(tb, n)
+		}
+	}
+	c.waitWhole(tb, clusterRepair)
 }
 
 // postmaster returns the process of a node's PostgreSQL, 0 if it does not run.
@@ -564,7 +607,7 @@ func (c *cluster) restartHAProxy(tb testing.TB) {
 
 // noise are lines of the logs that say that nothing happens.
 var noise = []string{
-	"no action. I am", "Lock owner: ", "the database system is starting up", "establishing a new patroni connection",
+	"no action. I am", "Lock owner: ", "the database system is starting up", "Consistent recovery state has not been yet reached", "establishing a new patroni connection",
 	" - rejecting connections", " - accepting connections",
 }
 

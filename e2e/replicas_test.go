@@ -472,7 +472,7 @@ func TestReplicas(t *testing.T) {
 	}
 
 	// One outage that nobody can overlook: no node is left.
-	c.waitUsable(t, clusterRepair)
+	c.repair(t)
 	for _, n := range c.nodes {
 		c.stop(t, n)
 	}
@@ -493,7 +493,7 @@ func TestReplicas(t *testing.T) {
 	last := time.AfterFunc(lastly, giveUp)
 	loading.Wait()
 	last.Stop()
-	c.waitWhole(t, clusterRepair)
+	c.repair(t)
 
 	rows := f.checkStored(c)
 	for i, follower := range followers {
