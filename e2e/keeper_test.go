@@ -109,13 +109,16 @@ func keep(in io.Reader, out io.Writer) error {
 		if err := commands.Decode(&c); err != nil {
 			return endAll()
 		}
-		pid, err := c.run()
-		if err != nil {
-			fmt.Fprintln(out, err)
-			continue
+		answer := ""
+		if pid, err := c.run(); err != nil {
+			answer = err.Error()
+		} else {
+			answer = strconv.Itoa(pid)
+			go reap() // a waiter a child: orphans come in place of those that end
 		}
-		fmt.Fprintln(out, pid)
-		go reap() // a waiter a child: orphans come in place of those that end
+		if _, err := fmt.Fprintln(out, answer); err != nil {
+			return errors.Join(err, endAll())
+		}
 	}
 }
 

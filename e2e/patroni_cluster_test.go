@@ -442,16 +442,18 @@ func (c *cluster) follows(leader, n *node) bool {
 	return slices.ContainsFunc(c.members(leader), func(m member) bool { return m.Name == n.name && m.streams() })
 }
 
-// waitUsable waits until there are a primary and a synchronous standby.
+// usable reports whether there are a primary and a synchronous standby.
+func (c *cluster) usable() bool {
+	_, _, synchronous := c.standbys()
+	return synchronous
+}
+
+// waitUsable waits until there are a primary and a synchronous standby, and
+// returns the primary.
 func (c *cluster) waitUsable(tb testing.TB, limit time.Duration) *node {
 	tb.Helper()
-	var leader *node
-	eventually(tb, limit, "the cluster has a primary and a synchronous standby", func() bool {
-		var synchronous bool
-		leader, _, synchronous = c.standbys()
-		return synchronous
-	})
-	return leader
+	eventually(tb, limit, "the cluster has a primary and a synchronous standby", c.usable)
+	return c.waitLeader(tb, limit)
 }
 
 // waitWhole waits until there are a primary and two standbys, one of them
@@ -466,31 +468,29 @@ func (c *cluster) whole() bool {
 	return streaming == len(c.nodes)-1 && synchronous
 }
 
-// repair waits until the cluster is whole, and does what its README tells the
-// operator to do with a standby that stays behind: it restarts its Patroni. One
-// that was stopped in the middle of a rewind and started while there was no
-// primary does not find the next one by itself.
-func (c *cluster) repair(tb testing.TB) {
+// repair waits until a condition holds, and does what the README of
+// deploy/patroni tells the operator to do if a standby stays behind: it has it
+// copied anew.
+func (c *cluster) repair(tb testing.TB, condition func() bool) {
 	tb.Helper()
-	const patience = 25 * time.Second
+	const patience = 20 * time.Second
+	holds := false
 	over := time.Now().Add(patience)
-	whole := false
 	eventually(tb, 2*patience, "the cluster was waited for", func() bool {
-		whole = c.whole()
-		return whole || time.Now().After(over)
+		holds = condition()
+		return holds || time.Now().After(over)
 	})
-	if whole {
+	if holds {
 		return
 	}
 	leader := c.waitLeader(tb, clusterRepair)
 	for _, n := range c.nodes {
 		if n != leader && !c.follows(leader, n) {
-			tb.Logf("%s does not follow %s: it is restarted", n.name, leader.name)
-			c.stop(tb, n)
-			c.startPatroni(tb, n)
+			status, answer := c.ask(http.MethodPost, n.restPort, "/reinitialize", `{"force":true}`)
+			tb.Logf("%s does not follow %s and is copied anew: %d %s", n.name, leader.name, status, answer)
 		}
 	}
-	c.waitWhole(tb, clusterRepair)
+	eventually(tb, clusterRepair, "the cluster is repaired", condition)
 }
 
 // postmaster returns the process of a node's PostgreSQL, 0 if it does not run.

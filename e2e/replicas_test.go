@@ -361,7 +361,7 @@ func (c *cluster) faults(ctx context.Context, t *testing.T, random *rand.Rand, r
 		}}},
 		{3, fault{"the primary's Patroni is killed", func(leader *node) error {
 			c.killPatroni(t, leader)
-			seconds(1, 12) // before another one is the primary, or after
+			seconds(1, 10) // before another one is the primary, or after
 			c.startPatroni(t, leader)
 			return nil
 		}}},
@@ -388,7 +388,7 @@ func (c *cluster) faults(ctx context.Context, t *testing.T, random *rand.Rand, r
 		}}},
 		{1, fault{"the primary's node hangs", func(leader *node) error {
 			c.pause(leader)
-			seconds(10, 14)
+			seconds(9, 11)
 			c.resume(leader)
 			return nil
 		}}},
@@ -456,7 +456,7 @@ func TestReplicas(t *testing.T) {
 		pauseFor(ctx, time.Duration(500+random.IntN(2000))*time.Millisecond)
 		since := time.Now()
 		if waited < calm && random.IntN(3) > 0 {
-			c.waitUsable(t, clusterRepair)
+			c.repair(t, c.usable)
 		}
 		leader := c.waitLeader(t, clusterRepair)
 		// A cluster that has no standby yet refuses to change its primary.
@@ -472,7 +472,7 @@ func TestReplicas(t *testing.T) {
 	}
 
 	// One outage that nobody can overlook: no node is left.
-	c.repair(t)
+	c.repair(t, c.whole)
 	for _, n := range c.nodes {
 		c.stop(t, n)
 	}
@@ -493,7 +493,7 @@ func TestReplicas(t *testing.T) {
 	last := time.AfterFunc(lastly, giveUp)
 	loading.Wait()
 	last.Stop()
-	c.repair(t)
+	c.repair(t, c.whole)
 
 	rows := f.checkStored(c)
 	for i, follower := range followers {
