@@ -27,6 +27,10 @@ import (
 // seedVariable repeats a run of TestReplicas: it prints the seed of each.
 const seedVariable = "LYFTR_E2E_SEED"
 
+// restored is how a log line begins that says that lyftr found a database that
+// is older than its own numbers. A failover is no such thing.
+const restored = "the database was restored"
+
 // replica is a lyftr at one address that is started again whenever it ends, as
 // its supervisor does.
 type replica struct {
@@ -72,6 +76,8 @@ func (r *replica) note(log []string) {
 			r.errors["not a log line: "+line]++
 		} else if fields.Level == "ERROR" && fields.Error != "" {
 			r.errors[fields.Msg+": "+fields.Error]++
+		} else if strings.HasPrefix(fields.Msg, restored) {
+			r.errors[fields.Msg]++
 		}
 	}
 }
@@ -83,6 +89,13 @@ func (r *replica) kill() {
 	if r.process != nil {
 		_ = r.process.cmd.Process.Kill()
 	}
+}
+
+// current is the newest process.
+func (r *replica) current() *process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.process
 }
 
 func (r *replica) url(path string) string { return "http://" + r.address + path }
@@ -503,12 +516,18 @@ func TestReplicas(t *testing.T) {
 	reading.Wait()
 	f.checkFollowers(followers, rows)
 	for i, r := range f.replicas {
+		r.note(r.current().log())
 		r.mu.Lock()
 		t.Logf("%s: %d starts, %d times not ready", r.name, r.starts, unready[i].Load())
-		r.mu.Unlock()
+		for what := range r.errors {
+			if strings.HasPrefix(what, restored) {
+				t.Errorf("%s took a failover for a restored database: %s", r.name, what)
+			}
+		}
 		if unready[i].Load() == 0 {
 			t.Errorf("%s said all the time that it was ready", r.name)
 		}
+		r.mu.Unlock()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
