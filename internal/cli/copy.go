@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -159,11 +158,6 @@ func (j *copyJob) close() error {
 // run copies what there is to copy and compares.
 func (j *copyJob) run() error {
 	if j.command.VerifyOnly {
-		now, err := j.from.Feed(j.ctx, message.FeedLatest, 0)
-		if err != nil {
-			return fmt.Errorf("copy: %w", err)
-		}
-		j.state.Position = now.Next
 		return j.verify()
 	}
 	if err := j.begin(); err != nil {

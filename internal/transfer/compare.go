@@ -46,8 +46,8 @@ func (c *Comparison) Equal() bool { return c.From == c.To && c.Missing == 0 && c
 // what arrives meanwhile.
 type Comparer struct {
 	From, To message.Store
-	// Since is a position in the feed of From. What stands behind it is compared
-	// if To has it, and is not missing if To has not.
+	// Since is a position in the feed of From, its end if left out. What stands
+	// behind it is compared if To has it, and is not missing if To has not.
 	Since string
 	// OnMessage, if set, is called for each message of From.
 	OnMessage func(done int64)
@@ -58,6 +58,13 @@ type Comparer struct {
 
 // Compare walks through both stores side by side.
 func (c *Comparer) Compare(ctx context.Context) (Comparison, error) {
+	if c.Since == "" {
+		end, err := c.From.Feed(ctx, message.FeedLatest, 0)
+		if err != nil {
+			return Comparison{}, fmt.Errorf("%w: %w", ErrCopyRead, err)
+		}
+		c.Since = end.Next
+	}
 	from, to := startWalk(ctx, "source", c.From), startWalk(ctx, "destination", c.To)
 	defer from.stop()
 	defer to.stop()
@@ -70,6 +77,11 @@ func (c *Comparer) Compare(ctx context.Context) (Comparison, error) {
 	b, err := to.next()
 	if err != nil {
 		return result, err
+	}
+	count := func() {
+		if result.From.Messages++; c.OnMessage != nil {
+			c.OnMessage(result.From.Messages)
+		}
 	}
 	for a != nil || b != nil {
 		order := compareKeys(a, b)
@@ -86,7 +98,7 @@ func (c *Comparer) Compare(ctx context.Context) (Comparison, error) {
 				break
 			}
 			sums.from.add(a, true)
-			result.From.Messages++
+			count()
 			result.Missing++
 			if c.OnDifference != nil {
 				c.OnDifference(a, nil)
@@ -96,7 +108,7 @@ func (c *Comparer) Compare(ctx context.Context) (Comparison, error) {
 			if !dated {
 				result.Undated++
 			}
-			result.From.Messages++
+			count()
 			result.To.Messages++
 			if !bytes.Equal(sums.from.add(a, dated), sums.to.add(b, dated)) {
 				result.Different++
@@ -106,9 +118,6 @@ func (c *Comparer) Compare(ctx context.Context) (Comparison, error) {
 			}
 		}
 		if order <= 0 {
-			if c.OnMessage != nil {
-				c.OnMessage(result.From.Messages)
-			}
 			if a, err = from.next(); err != nil {
 				return result, err
 			}

@@ -253,4 +253,7 @@ func TestReadOnlyFeed(t *testing.T) {
 	page := feed(t, r, end, 1)
 	wantEqual(t, "behind the end", []string{"c"}, idsOf(page))
 	wantEqual(t, "behind that", []string{"d"}, idsOf(feed(t, r, page.Next, 10)))
+	save(t, s, "e")
+	end = feed(t, r, message.FeedLatest, 1).Next
+	wantEqual(t, "behind the latest", []string{}, idsOf(feed(t, r, end, 10)))
 }
