@@ -109,7 +109,7 @@ func (j *copyJob) open() (err error) {
 		return err
 	}
 	j.state.From = copySide{j.from.Status().Identity, showDatabase(j.command.From)}
-	j.to, err = store.Open(j.ctx, j.command.To, store.Options{
+	db, err := store.Open(j.ctx, j.command.To, store.Options{
 		Logger:      telemetry.NewLogger(j.stderr, slog.LevelWarn),
 		ReadOnly:    j.command.VerifyOnly,
 		ReadTimeout: exportReadTimeout,
@@ -123,6 +123,7 @@ func (j *copyJob) open() (err error) {
 	case err != nil:
 		return fmt.Errorf("copy: %w", explainInUse(err))
 	}
+	j.to = db
 	j.state.To = copySide{j.to.Status().Identity, showDatabase(j.command.To)}
 	if j.state.From.Identity == j.state.To.Identity {
 		return errSameDatabase()
