@@ -6,13 +6,31 @@ set -eu
 # program:package
 tools='curl:curl file:file gcc:gcc openssl:openssl sqlite3:sqlite3 strace:strace'
 
+# server says whether there is a PostgreSQL server.
+server() {
+	for initdb in /usr/lib/postgresql/*/bin/initdb "$(pg_config --bindir 2>/dev/null)/initdb"; do
+		[ ! -x "$initdb" ] || return 0
+	done
+	return 1
+}
+
 # missing prints the packages of what is not there.
 missing() {
 	for tool in $tools; do
 		command -v "${tool%%:*}" >/dev/null || printf ' %s' "${tool#*:}"
 	done
+	# Debian keeps the server's programs out of PATH.
+	server || printf ' postgresql'
 	# The race detector is linked with the C library.
 	printf '#include <stdlib.h>\n' | gcc -x c -fsyntax-only - 2>/dev/null || printf ' libc6-dev'
+}
+
+# without_cluster keeps the package postgresql from making a database cluster
+# that starts with the machine, on port 5432: the tests start their own.
+clusters=/etc/postgresql-common/createcluster.d
+without_cluster() {
+	$as_root mkdir -p "$clusters"
+	echo 'create_main_cluster = false' | $as_root tee "$clusters/lyftr.conf" >/dev/null
 }
 
 packages=$(missing)
@@ -24,8 +42,10 @@ if command -v apt-get >/dev/null && $as_root true 2>/dev/null; then
 	echo "Installing for the tests:$packages" >&2
 	apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
 	$apt update >&2 || true # an older list may do
+	without_cluster
 	# shellcheck disable=SC2086 # it is a list
 	$apt install -y --no-install-recommends $packages >&2 || true
+	$as_root rm -f "$clusters/lyftr.conf"
 	packages=$(missing)
 	[ -n "$packages" ] || exit 0
 fi

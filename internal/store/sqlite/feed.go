@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/binary"
-	"sync/atomic"
 
 	"lyftr/internal/message"
 )
@@ -115,33 +114,4 @@ func (s *Store) feedID(position string, last int64) (int64, error) {
 }
 
 // Changed implements message.Store.
-func (s *Store) Changed() <-chan struct{} { return s.changed.wait() }
-
-// notice wakes those who wait for the next commit that stores something. The
-// zero value is ready.
-type notice struct {
-	waiting atomic.Pointer[chan struct{}] // nil while nobody waits
-}
-
-// wait returns the channel that the next wake closes.
-func (n *notice) wait() <-chan struct{} {
-	for {
-		if c := n.waiting.Load(); c != nil {
-			return *c
-		}
-		c := make(chan struct{})
-		if n.waiting.CompareAndSwap(nil, &c) {
-			return c
-		}
-	}
-}
-
-// wake costs the writer one load while nobody waits.
-func (n *notice) wake() {
-	if n.waiting.Load() == nil {
-		return
-	}
-	if c := n.waiting.Swap(nil); c != nil {
-		close(*c)
-	}
-}
+func (s *Store) Changed() <-chan struct{} { return s.changed.Wait() }

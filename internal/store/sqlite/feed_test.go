@@ -116,12 +116,3 @@ func TestFeedRemoved(t *testing.T) {
 		wantEqual(t, "behind "+whole.Messages[i].ID+", later", slices.Concat(want[i], []string{"f"}), idsOf(feed(t, s, p, 10)))
 	}
 }
-
-// BenchmarkChangedUnwatched is what a commit pays for readers of the feed while
-// there are none.
-func BenchmarkChangedUnwatched(b *testing.B) {
-	var n notice
-	for b.Loop() {
-		n.wake()
-	}
-}

@@ -2,9 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -155,12 +152,4 @@ func (u *untouched) check(err error) error {
 		return errors.New("another program began to write to the database meanwhile: start again")
 	}
 	return err
-}
-
-// identity is what a database is known by.
-func identity(cursorKey []byte) string {
-	h := hmac.New(sha256.New, cursorKey)
-	h.Write([]byte("lyftr database"))
-	const enough = 16
-	return hex.EncodeToString(h.Sum(nil)[:enough])
 }

@@ -2,14 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"slices"
 	"time"
 
@@ -250,7 +246,7 @@ func (w *writer) removeRows(ctx context.Context, c *sql.Conn, ids []int64, erase
 		}
 		source, _ := row[0].(string)
 		messageID, _ := row[1].(string)
-		a[0].Value = w.identities.of(source, messageID)
+		a[0].Value = w.identities.Of(source, messageID)
 		if _, err := w.keepRemoved.ExecContext(ctx, a); err != nil {
 			return 0, 0, fmt.Errorf("keep identity: %w", err)
 		}
@@ -329,32 +325,6 @@ func makeHoles(ctx context.Context, c *sql.Conn, chunk int64, bits *segment.Bits
 	return err
 }
 
-// identities makes the identities by which removed messages are known again.
-// They tell nothing to whoever does not have the database's key.
-type identities struct {
-	mac hash.Hash
-	sum [sha256.Size]byte
-}
-
-// identitySize is how many bytes of the MAC are kept: enough that no two
-// messages share them.
-const identitySize = 16
-
-func newIdentities(key []byte) *identities {
-	return &identities{mac: hmac.New(sha256.New, key)}
-}
-
-// of returns the identity of a message; it may be used until the next call.
-func (i *identities) of(source, id string) []byte {
-	i.mac.Reset()
-	for _, field := range [...]string{"lyftr removed", source, id} {
-		// The length in front keeps neighbouring fields apart.
-		i.mac.Write(binary.AppendUvarint(i.sum[:0], uint64(len(field))))
-		i.mac.Write([]byte(field))
-	}
-	return i.mac.Sum(i.sum[:0])[:identitySize]
-}
-
 // isRemoved reports whether the message was stored and removed, in the
 // transaction in progress. It costs nothing while nothing was ever removed.
 func (w *writer) isRemoved(ctx context.Context, m *message.Message) (bool, error) {
@@ -362,7 +332,7 @@ func (w *writer) isRemoved(ctx context.Context, m *message.Message) (bool, error
 		return false, nil
 	}
 	a, row := w.args[:1], [1]driver.Value{}
-	a[0].Value = w.identities.of(m.Source, m.ID)
+	a[0].Value = w.identities.Of(m.Source, m.ID)
 	if err := w.queryOne(ctx, w.findRemoved, a, row[:]); err != nil {
 		return false, err
 	}

@@ -83,18 +83,6 @@ func TestRemovalCounts(t *testing.T) {
 	wantEqual(t, "the id after all were removed", "802", one(t, s.readDB, "SELECT max(id) FROM messages"))
 }
 
-// TestRemovedIdentity: another version of lyftr has to find the same identities
-// in the file. The value was computed with openssl.
-func TestRemovedIdentity(t *testing.T) {
-	ids := newIdentities([]byte("0123456789abcdef0123456789abcdef"))
-	for range 2 {
-		wantEqual(t, "identity", "14f96a45c8a61f9cccb9a95049837de4", fmt.Sprintf("%x", ids.of("native", "m1")))
-	}
-	if bytes.Equal(bytes.Clone(ids.of("ab", "c")), ids.of("a", "bc")) {
-		t.Error("source and ID run together")
-	}
-}
-
 // hole is a row of holes, its bits as ids.
 type hole struct {
 	Chunk int64

@@ -73,7 +73,7 @@ type Store struct {
 	deletions atomic.Int64
 	reportDue atomic.Pointer[time.Time] // see expireReport
 
-	changed notice // of messages that were stored
+	changed groupcommit.Notice // of messages that were stored
 
 	health health
 }
@@ -378,7 +378,7 @@ func checkFile(path string, opened os.FileInfo) error {
 
 // Status implements message.Store.
 func (s *Store) Status() message.StoreStatus {
-	st := message.StoreStatus{Identity: identity(s.cursorKey), Messages: s.messages.Load()}
+	st := message.StoreStatus{Identity: message.DatabaseIdentity(s.cursorKey), Messages: s.messages.Load()}
 	if s.queue != nil {
 		st.QueueDepth, st.Unindexed = s.queue.Depth(), s.indexer.unindexed()
 	}

@@ -47,7 +47,7 @@ type writer struct {
 	commits int   // since the log's length was looked at
 	pending bool
 
-	identities *identities
+	identities *message.Identities
 	wipe       bool      // the log still shows what was removed
 	wiped      time.Time // when it was last tried to empty it
 }
@@ -74,7 +74,7 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 10), lastID: s.lastID.Load(), identities: newIdentities(s.cursorKey)}
+	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 10), lastID: s.lastID.Load(), identities: message.NewIdentities(s.cursorKey)}
 	for i := range w.args {
 		w.args[i].Ordinal = i + 1
 	}
@@ -432,7 +432,7 @@ func (s *Store) commitSucceeded(created int) {
 		poke(s.indexer.full)
 	}
 	if created > 0 {
-		s.changed.wake() // when Feed can see that there is more
+		s.changed.Wake() // when Feed can see that there is more
 	}
 	s.health.mu.Lock()
 	defer s.health.mu.Unlock()

@@ -1,0 +1,214 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lyftr/internal/message"
+)
+
+// condition is a WHERE clause and its arguments.
+type condition struct {
+	terms []string
+	args  []any
+}
+
+// arg adds an argument and returns its placeholder.
+func (c *condition) arg(value any) string {
+	c.args = append(c.args, value)
+	return "$" + strconv.Itoa(len(c.args))
+}
+
+func (c *condition) and(term string) { c.terms = append(c.terms, term) }
+
+func (c *condition) where() string {
+	if len(c.terms) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(c.terms, " AND ")
+}
+
+// matching is the condition of a filter. Sender, recipient and times are served
+// by the indexes of those names, the text by messages_search where there is one.
+func matching(f message.Filter) *condition {
+	c := &condition{}
+	if f.From != "" {
+		c.and("from_msisdn = " + c.arg(f.From))
+	}
+	if f.To != "" {
+		c.and("to_msisdn = " + c.arg(f.To))
+	}
+	if !f.Since.IsZero() {
+		c.and("(ts_unix, ts_nanos) >= (" + c.arg(f.Since.Unix()) + ", " + c.arg(f.Since.Nanosecond()) + ")")
+	}
+	if !f.Until.IsZero() {
+		c.and("(ts_unix, ts_nanos) < (" + c.arg(f.Until.Unix()) + ", " + c.arg(f.Until.Nanosecond()) + ")")
+	}
+	if f.Text != "" {
+		c.and("folded LIKE " + c.arg(pattern(f.Text)))
+	}
+	return c
+}
+
+// read sends the queries in one read-only transaction in one round trip, so that
+// all see the same moment, within the store's time limit.
+func (s *Store) read(ctx context.Context, what string, b *pgx.Batch) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	b.Queue("COMMIT")
+	return readError(ctx, what, s.readers.SendBatch(ctx, b).Close())
+}
+
+// newRead begins what read sends.
+func newRead() *pgx.Batch {
+	b := &pgx.Batch{}
+	b.Queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+	return b
+}
+
+// messageColumns are what scanMessage reads.
+const messageColumns = "source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos"
+
+func scanMessage(row pgx.Row, more ...any) (m message.Message, err error) {
+	var received *time.Time
+	var unix int64
+	var nanos int32
+	to := append([]any{&m.Source, &m.ID, &m.From, &m.To, &m.TS, &m.Text, &received, &unix, &nanos}, more...)
+	if err := row.Scan(to...); err != nil {
+		return message.Message{}, err
+	}
+	m.At = time.Unix(unix, int64(nanos)).UTC()
+	if received != nil {
+		m.ReceivedAt = received.UTC()
+	}
+	return m, nil
+}
+
+// collect queues a query for messages.
+func collect(b *pgx.Batch, to *[]message.Message, query string, args ...any) {
+	b.Queue(query, args...).Query(func(rows pgx.Rows) error {
+		*to = nil
+		for rows.Next() {
+			m, err := scanMessage(rows)
+			if err != nil {
+				return err
+			}
+			*to = append(*to, m)
+		}
+		return rows.Err()
+	})
+}
+
+// countSQL is a scan of a few rows.
+const countSQL = "SELECT sum(messages)::bigint FROM counts"
+
+// count queues the count of all that match.
+func count(b *pgx.Batch, to *int64, f message.Filter) {
+	if f == (message.Filter{}) {
+		b.Queue(countSQL).QueryRow(func(row pgx.Row) error { return row.Scan(to) })
+		return
+	}
+	c := matching(f)
+	b.Queue("SELECT count(*) FROM messages"+c.where(), c.args...).QueryRow(func(row pgx.Row) error { return row.Scan(to) })
+}
+
+// page queues up to limit of the messages that match, behind a position or
+// behind so many others.
+func page(b *pgx.Batch, to *[]message.Message, f message.Filter, o message.Order, after *message.Position, limit int, offset int64) {
+	c := matching(f)
+	direction, behind := "ASC", ">"
+	if o == message.Descending {
+		direction, behind = "DESC", "<"
+	}
+	if after != nil {
+		c.and(fmt.Sprintf("(ts_unix, ts_nanos, message_id, source) %s (%s, %s, %s, %s)", behind,
+			c.arg(after.At.Unix()), c.arg(after.At.Nanosecond()), c.arg(after.ID), c.arg(after.Source)))
+	}
+	query := "SELECT " + messageColumns + " FROM messages" + c.where() +
+		strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) + " LIMIT " + c.arg(limit)
+	if offset > 0 {
+		query += " OFFSET " + c.arg(offset)
+	}
+	collect(b, to, query, c.args...)
+}
+
+// List implements message.Store.
+func (s *Store) List(ctx context.Context, q message.Query) (p message.Page, err error) {
+	if q.Order != message.Descending {
+		q.Order = message.Ascending
+	}
+	var after *message.Position
+	if q.Cursor != "" {
+		at, err := message.ParseCursor(s.cursorKey, q.Filter, q.Order, q.Cursor)
+		if err != nil {
+			return message.Page{}, err
+		}
+		after, q.Offset = &at, 0
+	}
+	b := newRead()
+	count(b, &p.Total, q.Filter)
+	// One more than asked for tells whether there is a next page.
+	page(b, &p.Messages, q.Filter, q.Order, after, q.Limit+1, q.Offset)
+	if err := s.read(ctx, "list messages", b); err != nil {
+		return message.Page{}, err
+	}
+	if len(p.Messages) > q.Limit {
+		p.Messages = p.Messages[:q.Limit]
+		last := p.Messages[q.Limit-1]
+		p.NextCursor = message.EncodeCursor(s.cursorKey, q.Filter, q.Order,
+			message.Position{At: last.At, ID: last.ID, Source: last.Source})
+	}
+	return p, nil
+}
+
+// walkPage is how many messages Walk reads at one time: few enough that they may
+// be held in memory with the longest texts there are (16 MiB).
+const walkPage = 1000
+
+// Walk implements message.Store. No transaction is open while yield runs: a slow
+// reader must not keep the server from cleaning up.
+func (s *Store) Walk(ctx context.Context, f message.Filter, o message.Order, yield func(message.Message) error) error {
+	var after *message.Position
+	for {
+		var messages []message.Message
+		b := newRead()
+		page(b, &messages, f, o, after, walkPage, 0)
+		if err := s.read(ctx, "walk messages", b); err != nil {
+			return err
+		}
+		for i := range messages {
+			if err := yield(messages[i]); err != nil {
+				return err
+			}
+		}
+		if len(messages) < walkPage {
+			return nil
+		}
+		last := &messages[len(messages)-1]
+		after = &message.Position{At: last.At, ID: last.ID, Source: last.Source}
+	}
+}
+
+// Get implements message.Store.
+func (s *Store) Get(ctx context.Context, source, id string) (m message.Message, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	// Served by messages_identity.
+	query := "SELECT " + messageColumns + " FROM messages WHERE message_id = $1"
+	args := []any{id}
+	if source != "" {
+		query += " AND source = $2"
+		args = append(args, source)
+	}
+	m, err = scanMessage(s.readers.QueryRow(ctx, query+" ORDER BY source LIMIT 1", args...))
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = message.ErrNotFound
+	}
+	return m, readError(ctx, "get message", err)
+}

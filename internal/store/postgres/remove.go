@@ -1,0 +1,197 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"lyftr/internal/message"
+)
+
+// removeStep is how many messages are removed in one transaction: the saves of
+// all processes wait for it.
+const removeStep = 250
+
+// place is where a message is in the feed, and with whom it is identical.
+type place struct {
+	tx         int64
+	n          int32
+	source, id string
+}
+
+// removeSQL removes messages by their places, and remembers who they were.
+// Served by the primary keys.
+const removeSQL = `WITH gone AS (
+	DELETE FROM messages m USING unnest($1::bigint[], $2::int[], $3::bytea[]) AS k(tx, n, identity)
+	WHERE m.tx = k.tx AND m.n = k.n RETURNING k.identity
+), kept AS (
+	INSERT INTO removed (identity) SELECT identity FROM gone ON CONFLICT DO NOTHING
+), counted AS (
+	UPDATE counts SET messages = messages - (SELECT count(*) FROM gone) WHERE slot = 0
+)
+SELECT count(*) FROM gone`
+
+const (
+	// Served by messages_by_sender.
+	placesOfSQL = `SELECT tx, n, source, message_id FROM messages WHERE from_msisdn = $1 AND tx < $2 LIMIT $3`
+	// Served by messages_by_time.
+	expiredSQL = `SELECT tx, n, source, message_id, ts_unix, ts_nanos, created_at IS NULL OR created_at < $1 FROM messages
+		WHERE (ts_unix, ts_nanos) < ($2, $3) AND (ts_unix, ts_nanos, message_id, source) > ($4, $5, $6, $7)
+		ORDER BY ts_unix, ts_nanos, message_id, source LIMIT $8`
+)
+
+// Erase implements message.Store.
+func (s *Store) Erase(ctx context.Context, from string) (removed int64, err error) {
+	if s.readOnly {
+		return 0, errReadOnly
+	}
+	if from == "" {
+		return 0, nil // in a filter that is everybody
+	}
+	// What arrives from now on may arrive for ever.
+	var end int64
+	err = s.readRow(ctx, []any{&end}, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+	for err == nil {
+		var places []place
+		if places, err = s.placesOf(ctx, from, end+s.txOffset); err != nil || len(places) == 0 {
+			break
+		}
+		var n int64
+		n, err = s.remove(ctx, places)
+		removed += n
+	}
+	return removed, removalError("erase messages", err)
+}
+
+// Expire implements message.Store.
+func (s *Store) Expire(ctx context.Context, before time.Time) (removed int64, err error) {
+	if s.readOnly {
+		return 0, errReadOnly
+	}
+	behind := message.Position{At: time.Unix(-1<<40, 0)}
+	for more := true; more && err == nil; {
+		var places []place
+		places, behind, more, err = s.expired(ctx, before, behind)
+		if err == nil && len(places) > 0 {
+			var n int64
+			n, err = s.remove(ctx, places)
+			removed += n
+		}
+	}
+	return removed, removalError("expire messages", err)
+}
+
+// removalError says that calling again goes on.
+func removalError(what string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, message.ErrUnavailable):
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w: %w", what, message.ErrUnavailable, err)
+}
+
+// readRow reads one row within the store's time limit.
+func (s *Store) readRow(ctx context.Context, to []any, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return s.readers.QueryRow(ctx, query, args...).Scan(to...)
+}
+
+// placesOf returns some of the places of a sender's messages that were stored
+// before transaction end.
+func (s *Store) placesOf(ctx context.Context, from string, end int64) (places []place, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	rows, err := s.readers.Query(ctx, placesOfSQL, from, end, removeStep)
+	if err != nil {
+		return nil, err
+	}
+	var p place
+	_, err = pgx.ForEachRow(rows, []any{&p.tx, &p.n, &p.source, &p.id}, func() error {
+		places = append(places, p)
+		return nil
+	})
+	return places, err
+}
+
+// expired looks at one page of the messages whose ts is before the time, in
+// list order, and returns the places of those that also arrived before it, and
+// where the next page begins.
+func (s *Store) expired(ctx context.Context, before time.Time, behind message.Position) (places []place, next message.Position, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	rows, err := s.readers.Query(ctx, expiredSQL, before, before.Unix(), before.Nanosecond(),
+		behind.At.Unix(), behind.At.Nanosecond(), behind.ID, behind.Source, removeStep)
+	if err != nil {
+		return nil, behind, false, err
+	}
+	n, next := 0, behind
+	var p place
+	var unix, nanos int64
+	var arrived bool
+	_, err = pgx.ForEachRow(rows, []any{&p.tx, &p.n, &p.source, &p.id, &unix, &nanos, &arrived}, func() error {
+		n++
+		next = message.Position{At: time.Unix(unix, nanos), ID: p.id, Source: p.source}
+		if arrived {
+			places = append(places, p)
+		}
+		return nil
+	})
+	return places, next, n == removeStep, err
+}
+
+// remove removes the messages that are still at these places and returns how
+// many that were. Saves that waited get as much of the writer's time.
+func (s *Store) remove(ctx context.Context, places []place) (removed int64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	var rest time.Duration
+	notRun := s.queue.Do(ctx, func() {
+		began := time.Now()
+		removed, err = s.writer.remove(ctx, places)
+		rest = time.Since(began)
+	})
+	if err = errors.Join(notRun, err); err != nil {
+		return 0, err
+	}
+	if removed > 0 {
+		s.status.changes.Add(1)
+	}
+	select {
+	case <-time.After(rest):
+	case <-ctx.Done():
+	}
+	return removed, nil
+}
+
+// remove is one step. The lock is taken alone: a save of the same message that
+// is in progress would not see that it is being removed, and bring it back.
+func (w *writer) remove(ctx context.Context, places []place) (removed int64, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	var txs []int64
+	var ns []int32
+	var identities [][]byte
+	for _, p := range places {
+		txs, ns = append(txs, p.tx), append(ns, p.n)
+		identities = append(identities, bytes.Clone(w.identities.Of(p.source, p.id)))
+	}
+	err = w.run(ctx, func() error {
+		b := &pgx.Batch{}
+		b.Queue(lockAloneSQL)
+		b.Queue(removeSQL, txs, ns, identities).QueryRow(func(row pgx.Row) error { return row.Scan(&removed) })
+		return w.commit(ctx, b)
+	})
+	if err != nil {
+		return 0, w.store.health.commitFailed(w.store.log, err)
+	}
+	w.store.health.works(w.store.log)
+	return removed, nil
+}
