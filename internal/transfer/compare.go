@@ -156,7 +156,7 @@ func differing(a, b *message.Message) (members []string) {
 		{"to", a.To != b.To},
 		{"ts", a.TS != b.TS},
 		{"text", (a.Text == nil) != (b.Text == nil) || a.Text != nil && *a.Text != *b.Text},
-		{"received_at", !a.ReceivedAt.IsZero() && !a.ReceivedAt.Equal(b.ReceivedAt)},
+		{"received_at", !a.ReceivedAt.IsZero() && (b.ReceivedAt.IsZero() || a.ReceivedAt.UnixMilli() != b.ReceivedAt.UnixMilli())},
 	} {
 		if m.differ {
 			members = append(members, m.name)

@@ -365,7 +365,7 @@ func TestCopyRefused(t *testing.T) {
 // change changes a database by the hand of another program.
 func change(t *testing.T, path, statement string) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path)
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(20000)") // the store writes its index
 	if err != nil {
 		t.Fatal(err)
 	}
