@@ -126,7 +126,9 @@ func (s *Store) placesOf(ctx context.Context, from string, end int64) (places []
 func (s *Store) expired(ctx context.Context, before time.Time, behind message.Position) (places []place, next message.Position, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	rows, err := s.readers.Query(ctx, expiredSQL, before, before.Unix(), before.Nanosecond(),
+	// The server's times are in whole microseconds, and arrivals in milliseconds.
+	arrival := before.Add(time.Microsecond - time.Nanosecond).Truncate(time.Microsecond)
+	rows, err := s.readers.Query(ctx, expiredSQL, arrival, before.Unix(), before.Nanosecond(),
 		behind.At.Unix(), behind.At.Nanosecond(), behind.ID, behind.Source, removeStep)
 	if err != nil {
 		return nil, behind, false, err

@@ -70,8 +70,8 @@ const saveSQL = `WITH arrived AS (
 SELECT n FROM stored`
 
 // storedSQL finds what duplicates repeat. Served by messages_identity.
-const storedSQL = `SELECT n, from_msisdn, to_msisdn, ts, text
-	FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(source, message_id, n) JOIN messages USING (source, message_id)`
+const storedSQL = `SELECT repeat, from_msisdn, to_msisdn, ts, text
+	FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS a(source, message_id, repeat) JOIN messages USING (source, message_id)`
 
 // writer is the groupcommit.Committer.
 type writer struct {
