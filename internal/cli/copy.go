@@ -397,8 +397,12 @@ func (j *copyJob) missing(m *message.Message) string {
 
 // showDatabase shows a database without what may be secret in its URL.
 func showDatabase(url string) string {
-	if t, err := store.ParseURL(url); err == nil && t.Path != "" {
-		return "sqlite:///" + t.Path
+	t, err := store.ParseURL(url)
+	switch {
+	case err != nil:
+		return "unknown" // not reached: check has parsed it
+	case t.Server != "":
+		return "postgresql://" + t.Server
 	}
-	return "postgresql"
+	return "sqlite:///" + t.Path
 }
