@@ -8,13 +8,13 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 )
 
@@ -80,18 +80,31 @@ func (l *ledger) load(ctx context.Context, client *http.Client, url, prefix stri
 	wg.Wait()
 }
 
-// verify checks the invariant against the file, which no process has open.
-func (l *ledger) verify(t *testing.T, database string) (stored int) {
+// open opens a database without lyftr, a SQLite file only if it is sound.
+func open(t *testing.T, database string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+database+"?_pragma=busy_timeout(5000)")
+	driver := "pgx"
+	if !isURL(database) {
+		driver, database = "sqlite", "file:"+database+"?_pragma=busy_timeout(5000)"
+	}
+	db, err := sql.Open(driver, database)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	var check string
-	if err := db.QueryRow("PRAGMA integrity_check").Scan(&check); err != nil || check != "ok" {
-		t.Fatalf("integrity_check: %q, %v", check, err)
+	if driver == "sqlite" {
+		var check string
+		if err := db.QueryRow("PRAGMA integrity_check").Scan(&check); err != nil || check != "ok" {
+			t.Fatalf("integrity_check: %q, %v", check, err)
+		}
 	}
+	return db
+}
+
+// verify checks the invariant against the database, which no lyftr has open.
+func (l *ledger) verify(t *testing.T, database string) (stored int) {
+	t.Helper()
+	db := open(t, database)
+	defer db.Close()
 	rows, err := db.Query("SELECT message_id, from_msisdn, to_msisdn, ts, text FROM messages")
 	if err != nil {
 		t.Fatal(err)
@@ -133,10 +146,10 @@ func (l *ledger) verify(t *testing.T, database string) (stored int) {
 const crashRounds = 25
 
 // TestKill kills the server under load at random moments, starts it again on
-// the same file each time, and checks the invariant after every round.
-func TestKill(t *testing.T) {
-	dir := t.TempDir()
-	database := filepath.Join(dir, "app.db")
+// the same database each time, and checks the invariant after every round.
+func TestKill(t *testing.T) { onEach(t, testKill) }
+
+func testKill(t *testing.T, database string) {
 	l := &ledger{deliveries: map[string]*delivery{}}
 	random := rand.New(rand.NewPCG(1, 2))
 	stored := 0
@@ -181,18 +194,21 @@ func TestKill(t *testing.T) {
 		}
 		l.note(id, d.body, status)
 	}
+	total := list(t, p, "?limit=1").Total
 	if code, _ := p.terminate(t); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	l.verify(t, database)
+	if stored := l.verify(t, database); stored != total {
+		t.Errorf("%d are stored, lyftr counted %d", stored, total)
+	}
 }
 
 // TestTerminate stops the server by SIGTERM under load: everything it took is
 // answered and stored, it exits with 0 in time, and its log is complete.
-func TestTerminate(t *testing.T) {
+func TestTerminate(t *testing.T) { onEach(t, testTerminate) }
+
+func testTerminate(t *testing.T, database string) {
 	const deadline = 10 * time.Second
-	dir := t.TempDir()
-	database := filepath.Join(dir, "app.db")
 	l := &ledger{deliveries: map[string]*delivery{}}
 	answered := 0
 	for round := range 3 {
@@ -262,9 +278,10 @@ func waitFor(t *testing.T, condition func() bool) {
 }
 
 // TestSameMessage sends one body 1000 times over 64 connections at once.
-func TestSameMessage(t *testing.T) {
+func TestSameMessage(t *testing.T) { onEach(t, testSameMessage) }
+
+func testSameMessage(t *testing.T, database string) {
 	const times, connections = 1000, 64
-	database := filepath.Join(t.TempDir(), "app.db")
 	p := start(t, database)
 	client := newClient(t, connections)
 	text := "the same"

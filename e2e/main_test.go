@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"lyftr/internal/signature"
+	"lyftr/internal/store/pgserver"
 )
 
 const (
@@ -83,8 +84,23 @@ func (p *process) log() []string {
 	return append([]string(nil), p.lines...)
 }
 
-// start runs lyftr serve on a free port with the database and further variables,
-// and waits until it listens. The process is killed at the end of the test.
+// onEach tests on each kind of database, an empty one in the form that start
+// takes.
+func onEach(t *testing.T, test func(t *testing.T, database string)) {
+	t.Run("sqlite", func(t *testing.T) {
+		test(t, filepath.Join(t.TempDir(), "data", "app.db"))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		test(t, pgserver.Start(t, pgserver.Options{}).NewDatabase(t))
+	})
+}
+
+// isURL tells a database's URL from the path of a SQLite file.
+func isURL(database string) bool { return strings.Contains(database, "://") }
+
+// start runs lyftr serve on a free port with the database, the path of a SQLite
+// file or a URL, and further variables, and waits until it listens. The process
+// is killed at the end of the test.
 func start(tb testing.TB, database string, env ...string) *process {
 	tb.Helper()
 	p, err := startProcess(tb.TempDir(), database, env...)
@@ -96,11 +112,14 @@ func start(tb testing.TB, database string, env ...string) *process {
 }
 
 func startProcess(dir, database string, env ...string) (*process, error) {
+	if !isURL(database) {
+		database = "sqlite:///" + database
+	}
 	p := &process{cmd: exec.Command(binary, "serve"), drained: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{
 		"WEBHOOK_SECRET=" + secret,
-		"DATABASE_URL=sqlite:///" + database,
+		"DATABASE_URL=" + database,
 		"HOST=127.0.0.1",
 		"PORT=0",
 		"PATH=" + os.Getenv("PATH"),

@@ -2,10 +2,6 @@ package httpapi_test
 
 import (
 	"context"
-	"database/sql"
-	"errors"
-	"sync"
-	"testing"
 
 	"lyftr/internal/message"
 )
@@ -114,43 +110,4 @@ func withStore(fail func() error) func(*config) {
 		},
 		ready: func(context.Context) error { return fail() },
 	})
-}
-
-// lock takes the database's write lock as another process would, and returns
-// the function that gives it back.
-func lock(t *testing.T, s *service) (unlock func()) {
-	t.Helper()
-	db, err := sql.Open("sqlite", s.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := db.Conn(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.ExecContext(context.Background(), "BEGIN IMMEDIATE"); err != nil {
-		t.Fatal(err)
-	}
-	unlock = sync.OnceFunc(func() {
-		_, err := conn.ExecContext(context.Background(), "ROLLBACK")
-		if err := errors.Join(err, conn.Close(), db.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(unlock)
-	return unlock
-}
-
-// logCanBeEmptied fails if a read transaction holds the database's log.
-func (s *service) logCanBeEmptied() {
-	s.t.Helper()
-	db, err := sql.Open("sqlite", s.path)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer db.Close()
-	var busy, frames, copied int
-	if err := db.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &copied); err != nil || busy != 0 {
-		s.t.Errorf("the log cannot be emptied: busy %d, %v", busy, err)
-	}
 }

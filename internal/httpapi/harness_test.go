@@ -1,6 +1,6 @@
 // The contract of the HTTP face, tested from outside: a real server on a real
-// port, real clients, a real SQLite file. A fake stands for the store only
-// where a fault is wanted.
+// port, real clients, a real database: every test runs with SQLite, then with
+// PostgreSQL. A fake stands for the store only where a fault is wanted.
 //
 // Besides what a test asks for itself, service.stop holds every test to the
 // rules that have no exception: one log line for each request, valid lines,
@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -29,7 +28,7 @@ import (
 	"lyftr/internal/message"
 	"lyftr/internal/provider"
 	"lyftr/internal/signature"
-	"lyftr/internal/store/sqlite"
+	"lyftr/internal/store"
 	"lyftr/internal/telemetry"
 )
 
@@ -78,10 +77,10 @@ type config struct {
 type service struct {
 	t       testing.TB
 	level   slog.Level
-	path    string // of the database file
+	dsn     string // the database's URL
 	url     string
 	addr    string
-	real    *sqlite.Store
+	real    message.Store
 	api     *httpapi.Server
 	metrics *telemetry.Metrics
 	journal *journal
@@ -102,6 +101,11 @@ type service struct {
 // lyftr serve.
 func start(t testing.TB, changes ...func(*config)) *service {
 	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("on %v", base)
+		}
+	})
 	c := config{
 		keys:         []signature.Key{{ID: "current", Secret: []byte(secret)}},
 		maxBody:      1 << 20,
@@ -116,7 +120,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 	s := &service{
 		t:       t,
 		level:   c.level,
-		path:    filepath.Join(t.TempDir(), "app.db"),
+		dsn:     base.create(t),
 		journal: newJournal(),
 		served:  make(chan error, 1),
 		never:   append([]string{"Hello"}, c.tokens...),
@@ -127,27 +131,27 @@ func start(t testing.TB, changes ...func(*config)) *service {
 	s.lines = telemetry.NewLineWriter(s.journal)
 	log := telemetry.NewLogger(s.lines, c.level)
 	keys := signature.NewKeyring(c.keys...)
-	var store message.Store
+	var used message.Store
 	s.metrics = telemetry.NewMetrics(telemetry.Options{
 		Version: "test",
 		Routes:  httpapi.Routes(),
 		KeyIDs:  map[string][]string{message.SourceNative: keys.IDs()},
-		Store:   func() message.StoreStatus { return store.Status() },
+		Store:   func() message.StoreStatus { return used.Status() },
 		Lost:    s.lines.Lost,
 	})
 	var err error
-	s.real, err = sqlite.Open(t.Context(), s.path, sqlite.Options{
+	s.real, err = store.Open(t.Context(), s.dsn, store.Options{
 		Logger: log, QueueSize: c.queueSize, OnCommit: s.metrics.Committed,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	store = s.real
+	used = s.real
 	if c.fault != nil {
-		store = c.fault(s.real)
+		used = c.fault(s.real)
 	}
 	s.api = httpapi.New(httpapi.Options{
-		Store:            store,
+		Store:            used,
 		Native:           provider.Native{Keys: keys},
 		Metrics:          s.metrics,
 		Lines:            s.lines,

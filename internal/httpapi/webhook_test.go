@@ -244,7 +244,7 @@ func TestSaveHasADeadline(t *testing.T) {
 func TestSaveDeadline(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *config) { c.saveTimeout = 200 * time.Millisecond })
-	unlock := lock(t, s)
+	unlock := base.lock(t, s.dsn)
 	a := s.post(hello)
 	a.is(t, 503, unavailableBody)
 	if a.header.Get("Retry-After") == "" {
@@ -265,7 +265,7 @@ func TestSaveDeadline(t *testing.T) {
 func TestQueueFull(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *config) { c.queueSize, c.saveTimeout = 1, patience })
-	unlock := lock(t, s)
+	unlock := base.lock(t, s.dsn)
 	const posts = 40
 	var accepted, refused atomic.Int64
 	full := make(chan struct{}, posts)
