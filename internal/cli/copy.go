@@ -351,7 +351,7 @@ func (j *copyJob) verify() error {
 	j.progress.clear()
 	if err != nil {
 		if j.ctx.Err() == nil {
-			j.say("nothing is known of what was copied: verify again, with --verify-only\n")
+			j.say("not verified: the same command verifies again\n")
 		}
 		return fmt.Errorf("copy: verify: %w", err)
 	}
