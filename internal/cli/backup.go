@@ -41,6 +41,8 @@ func (c *backupCommand) Run(e *environment) error {
 	}
 	p.clear()
 	switch {
+	case errors.Is(err, store.ErrNoBackup):
+		return usageError{err}
 	case err != nil && e.ctx.Err() != nil:
 		return errors.New("backup: interrupted")
 	case err != nil:

@@ -9,7 +9,7 @@ import (
 
 // databaseSetting is the setting of every command that opens the database.
 type databaseSetting struct {
-	DatabaseURL string `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database: sqlite:///relative/path or sqlite:////absolute/path."`
+	DatabaseURL string `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database: sqlite:///relative/path, sqlite:////absolute/path or postgres://user:password@host:5432/database."`
 }
 
 // check finds a URL that names no database.

@@ -47,6 +47,31 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
+func TestParseServerURL(t *testing.T) {
+	for _, c := range []struct{ name, url, server string }{
+		{"libpq", "postgres://user@host/db", "host:5432/db"},
+		{"long scheme", "postgresql://user:hunter2@host:5433/db", "host:5433/db"},
+		{"asyncpg", "postgresql+asyncpg://user:hunter2@host/db?ssl=require&prepared_statement_cache_size=0", "host:5432/db"},
+		{"psycopg", "postgresql+psycopg://user@host/db", "host:5432/db"},
+		{"scheme in capitals", "PostgreSQL://user@host/db", "host:5432/db"},
+		{"several hosts", "postgres://user:hunter2@one:5432,two:5433/db?target_session_attrs=read-write", "one:5432,two:5433/db"},
+		{"escaped password", "postgres://user:hunter2%2F%40@host/db", "host:5432/db"},
+		{"address", "postgres://user@[::1]:5432/db", "[::1]:5432/db"},
+		{"socket", "postgres://user@/db?host=/run/postgresql", "/run/postgresql/db"},
+		{"everything else by the environment", "postgres:///db?host=h", "h:5432/db"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := store.ParseURL(c.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (store.Target{Server: c.server}); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
 func TestParseURLRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name, url string
@@ -79,11 +104,10 @@ func TestParseURLRefuses(t *testing.T) {
 		{"parameter in another case", "sqlite:///app.db?Timeout=1", `"Timeout"`},
 		{"broken parameter", "sqlite:///app.db?timeout=%zz", "cannot be parsed"},
 		{"semicolon in parameters", "sqlite:///app.db?timeout=1;mode=ro", "cannot be parsed"},
-		{"postgresql", "postgresql://user@host/db", "PostgreSQL"},
-		{"postgres", "postgres://user@host/db", "PostgreSQL"},
-		{"postgresql+asyncpg", "postgresql+asyncpg://user@host/db", "PostgreSQL"},
-		{"postgresql+psycopg", "postgresql+psycopg://user@host/db", "PostgreSQL"},
-		{"PostgreSQL in capitals", "PostgreSQL://user@host/db", "PostgreSQL"},
+		{"server without a scheme's slashes", "postgresql:user@host/db", "not a URL"},
+		{"port that is none", "postgres://user@host:port/db", "postgres://user:password@host:5432/database"},
+		{"broken parameter of a server", "postgres://user@host/db?a=%zz", "cannot be parsed"},
+		{"unknown sslmode", "postgres://user@host/db?sslmode=maybe", "sslmode"},
 		{"unknown scheme", "mysql://user@host/db", `"mysql"`},
 		{"unknown scheme with a driver", "mysql+pymysql://user@host/db", `"mysql+pymysql"`},
 		{"empty scheme", "://app.db", "sqlite:///"},
@@ -114,9 +138,11 @@ func TestParseURLRefuses(t *testing.T) {
 func TestParseURLKeepsPassword(t *testing.T) {
 	const password = "hunter2"
 	for _, c := range []struct{ name, url string }{
-		{"postgresql", "postgresql://user:hunter2@host:5432/db?sslmode=require"},
-		{"postgresql by a driver", "postgresql+asyncpg://user:hunter2@host/db"},
-		{"password as a parameter", "postgres://host/db?user=u&password=hunter2"},
+		{"server", "postgresql://user:hunter2@host:5432/db?sslmode=maybe"},
+		{"server by a driver", "postgresql+asyncpg://user:hunter2@host:x/db"},
+		{"server with a password that is not escaped", "postgres://user:hunter2%zz@host/db"},
+		{"server with a password as a parameter", "postgres://host/db?user=u&password=hunter2&sslmode=maybe"},
+		{"server with a certificate that is not there", "postgres://user:hunter2@host/db?sslmode=verify-full&sslrootcert=hunter3"},
 		{"unknown scheme", "mysql://user:hunter2@host/db"},
 		{"unknown scheme by a driver", "mysql+pymysql://user:hunter2@host/db"},
 		{"sqlite with a host", "sqlite://user:hunter2@host/app.db"},
@@ -173,6 +199,9 @@ func FuzzParseURL(f *testing.F) {
 		target, err := store.ParseURL(s)
 		scheme, rest, _ := strings.Cut(s, "://")
 		if err == nil {
+			if target.Server != "" {
+				return
+			}
 			if target.Path == "" || strings.ContainsRune(target.Path, 0) {
 				t.Fatalf("%q: path %q", s, target.Path)
 			}
@@ -195,7 +224,7 @@ func FuzzParseURL(f *testing.F) {
 		if len(rest) < long || strings.Contains(scheme, rest) {
 			return
 		}
-		text = strings.NewReplacer("sqlite:///./data/app.db", "", "sqlite:////data/app.db", "").Replace(text)
+		text = strings.NewReplacer("sqlite:///./data/app.db", "", "sqlite:////data/app.db", "", "user:password@host:5432/database", "").Replace(text)
 		if strings.Contains(text, rest) {
 			t.Fatalf("%q: error %q holds what stands behind the slashes", s, text)
 		}

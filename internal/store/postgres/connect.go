@@ -51,6 +51,16 @@ var ignoredParameters = []string{
 var errURL = errors.New("DATABASE_URL cannot be parsed: use postgres://user:password@host:5432/database, " +
 	"with %-escapes for special characters in the password, or several hosts as in postgres://user:password@host1:5432,host2:5432/database")
 
+// ParseURL checks the URL of a database and returns host, port and name of the
+// database, which may be shown. The error never holds the URL.
+func ParseURL(databaseURL string) (server string, err error) {
+	t, err := parseTarget(databaseURL, false, defaultReadTimeout)
+	if err != nil {
+		return "", err
+	}
+	return t.host(), nil
+}
+
 // parseTarget parses the URLs of libpq and of SQLAlchemy, which name a driver
 // too, as in postgresql+asyncpg://.
 //
@@ -142,11 +152,18 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 // host names the servers and the database, without user and password.
 func (t *target) host() string {
 	c := t.config.ConnConfig
-	hosts := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
-	for _, f := range c.Fallbacks {
-		if h := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(hosts, h) {
-			hosts = append(hosts, h)
+	var hosts []string
+	add := func(host string, port uint16) {
+		if !strings.HasPrefix(host, "/") { // else a folder with a socket
+			host = net.JoinHostPort(host, strconv.Itoa(int(port)))
 		}
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	add(c.Host, c.Port)
+	for _, f := range c.Fallbacks {
+		add(f.Host, f.Port)
 	}
 	return strings.Join(hosts, ",") + "/" + c.Database
 }
@@ -171,20 +188,19 @@ func (t *target) openPool(ctx context.Context) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(ctx, c)
 }
 
-// wait returns when the server takes connections, and fails when that is not to
-// be expected: the password is wrong, or the server is none that will do.
-func (t *target) wait(ctx context.Context, log *slog.Logger) error {
+// open opens the first connection, which the caller closes: it waits for a server
+// that does not take connections yet, and fails when that is not to be expected
+// to change, such as with a wrong password or a server that will not do.
+func (t *target) open(ctx context.Context, log *slog.Logger) (*pgx.Conn, error) {
 	deadline := time.Now().Add(openTimeout)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		err := t.check(ctx)
+		conn, err := t.openOnce(ctx)
 		if err == nil || !mayPass(err) || ctx.Err() != nil || time.Now().After(deadline) {
-			return err
+			return conn, err
 		}
 		log.Warn("waiting for the database", "server", t.host(), "error", err.Error())
-		select {
-		case <-time.After(jitter(pause)):
-		case <-ctx.Done():
-			return err
+		if !sleep(ctx, jitter(pause)) {
+			return nil, err
 		}
 	}
 }
@@ -193,25 +209,28 @@ func (t *target) wait(ctx context.Context, log *slog.Logger) error {
 // pg_trgm in his own database, and transactions have numbers of 64 bits.
 const oldestServer = 130000
 
-// check looks once at the server.
-func (t *target) check(ctx context.Context) (err error) {
-	conn, err := t.connect(ctx, nil)
+func (t *target) openOnce(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := t.connect(ctx, func(c *pgx.ConnConfig) {
+		// It makes what is missing, which may take its time.
+		withParams(c, map[string]string{"statement_timeout": "0", "lock_timeout": "0"})
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = conn.Close(ctx) }() // whatever it says, the connection is not needed any more
 	var version int
 	var encoding string
 	err = conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')").Scan(&version, &encoding)
 	switch {
 	case err != nil:
-		return err
 	case version < oldestServer:
-		return fmt.Errorf("the server is PostgreSQL %d: lyftr needs 13 or newer", version/10000)
+		err = fmt.Errorf("the server is PostgreSQL %d: lyftr needs 13 or newer", version/10000)
 	case encoding != "UTF8":
-		return fmt.Errorf("the database has the encoding %s: lyftr needs UTF8, as in CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", encoding)
+		err = fmt.Errorf("the database has the encoding %s: lyftr needs UTF8, as in CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0", encoding)
 	}
-	return nil
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	return conn, nil
 }
 
 // doubt is the key in a connection's own data under which the last warning is

@@ -26,6 +26,36 @@ func newestSchema() (int64, error) {
 	return goose.NumericComponent(files[len(files)-1])
 }
 
+// prepare brings the schema up to date, each version in one transaction. Of many
+// processes that start at once one migrates, and the others wait for it. A store
+// that only reads refuses any schema but the newest.
+func (s *Store) prepare(ctx context.Context, conn *pgx.Conn) error {
+	newest, err := newestSchema()
+	if err != nil {
+		return err
+	}
+	current, err := schemaVersion(ctx, conn)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read the schema's version: %w", err)
+	case current > newest:
+		return fmt.Errorf("the database has schema version %d and this lyftr knows %d at most: use a newer lyftr", current, newest)
+	case current < newest && s.readOnly:
+		return fmt.Errorf("the database has schema version %d and this lyftr reads %d: start lyftr serve once, which brings it up to date", current, newest)
+	case current < newest:
+		if err := s.migrate(ctx); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+	}
+	if s.readOnly {
+		return nil
+	}
+	if err := s.indexTexts(ctx, conn); err != nil {
+		return fmt.Errorf("index for searching: %w", err)
+	}
+	return nil
+}
+
 // schemaVersion returns the version of the database, 0 if it has none.
 func schemaVersion(ctx context.Context, conn *pgx.Conn) (version int64, err error) {
 	var there bool
@@ -37,63 +67,13 @@ func schemaVersion(ctx context.Context, conn *pgx.Conn) (version int64, err erro
 	return version, err
 }
 
-// checkSchema refuses any schema but the newest.
-func (s *Store) checkSchema(ctx context.Context) error {
-	_, err := s.compareSchema(ctx, func(current, newest int64) error {
-		return fmt.Errorf("the database has schema version %d and this lyftr reads %d: start lyftr serve once, which brings it up to date", current, newest)
-	})
-	return err
-}
-
-// compareSchema reports whether the database has the newest schema. It returns
-// what older returns for an older one, and an error for a newer.
-func (s *Store) compareSchema(ctx context.Context, older func(current, newest int64) error) (same bool, err error) {
-	conn, err := s.target.connect(ctx, nil)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = conn.Close(ctx) }() // whatever it says, the connection is not needed any more
-	newest, err := newestSchema()
-	if err != nil {
-		return false, err
-	}
-	current, err := schemaVersion(ctx, conn)
-	switch {
-	case err != nil:
-		return false, fmt.Errorf("read the schema's version: %w", err)
-	case current > newest:
-		return false, fmt.Errorf("the database has schema version %d and this lyftr knows %d at most: use a newer lyftr", current, newest)
-	case current < newest:
-		return false, older(current, newest)
-	}
-	return true, nil
-}
-
-// migrate brings the schema up to date, each version in one transaction. Of many
-// processes that start at once one migrates, and the others wait for it.
-func (s *Store) migrate(ctx context.Context) error {
-	same, err := s.compareSchema(ctx, func(_, _ int64) error { return nil })
-	if err != nil {
-		return err
-	}
-	if !same {
-		if err := s.migrateUp(ctx); err != nil {
-			return fmt.Errorf("migrate: %w", err)
-		}
-	}
-	if err := s.indexTexts(ctx); err != nil {
-		return fmt.Errorf("index for searching: %w", err)
-	}
-	return nil
-}
-
 // Others are waited for so many seconds, asked for every one of them.
 const (
 	migrationPoll = 1
 	migrationWait = 300
 )
 
-func (s *Store) migrateUp(ctx context.Context) (err error) {
+func (s *Store) migrate(ctx context.Context) (err error) {
 	config := s.target.config.ConnConfig.Copy()
 	withParams(config, map[string]string{"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"})
 	db := stdlib.OpenDB(*config)
@@ -128,14 +108,9 @@ const indexLock = int64(0x6c7966747278) // "lyftrx"
 // indexTexts builds the index behind searches, if it is not there and the
 // extension pg_trgm may be used. Without it a search reads every text, and finds
 // the same.
-func (s *Store) indexTexts(ctx context.Context) (err error) {
-	conn, err := s.target.connect(ctx, func(c *pgx.ConnConfig) {
-		withParams(c, map[string]string{"statement_timeout": "0", "client_min_messages": "error"})
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }() // which releases the lock too
+//
+// The lock lasts as long as the connection.
+func (s *Store) indexTexts(ctx context.Context, conn *pgx.Conn) (err error) {
 	var there, locked bool
 	err = conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass('messages_search') AND indisvalid)`).Scan(&there)
 	if err != nil || there {

@@ -81,14 +81,11 @@ func Open(ctx context.Context, url string, o Options) (_ *Store, err error) {
 			err = fmt.Errorf("open postgresql database at %s: %w", s.target.host(), err)
 		}
 	}()
-	if err := s.target.wait(ctx, s.log); err != nil {
+	conn, err := s.target.open(ctx, s.log)
+	if err != nil {
 		return nil, err
 	}
-	prepare := s.migrate
-	if o.ReadOnly {
-		prepare = s.checkSchema
-	}
-	if err := prepare(ctx); err != nil {
+	if err = errors.Join(s.prepare(ctx, conn), conn.Close(ctx)); err != nil {
 		return nil, err
 	}
 	if err := s.openReaders(ctx); err != nil {
