@@ -37,3 +37,23 @@ func TestOpenWhileSaving(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestReadOnlyOffset: who only reads adds the same number as those who write.
+func TestReadOnlyOffset(t *testing.T) {
+	t.Parallel()
+	server := sharedServer(t)
+	url := server.NewDatabase(t)
+	first := openStore(t, url, Options{})
+	save(t, first, "old")
+	server.Exec(t, url, "UPDATE messages SET tx = tx + 1000000000000")
+	second := openStore(t, url, Options{})
+	save(t, second, "new")
+	reader := openStore(t, url, Options{ReadOnly: true})
+	got, next := feedIDs(t, reader, "")
+	wantIDs(t, "feed", got, "old", "new")
+	got, next = feedIDs(t, reader, next)
+	wantIDs(t, "behind it", got)
+	save(t, second, "newer")
+	got, _ = feedIDs(t, reader, next)
+	wantIDs(t, "behind it", got, "newer")
+}
