@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"lyftr/internal/message"
 )
 
 // TestOpenWhileSaving: a store that is opened while others save takes none of
@@ -56,4 +58,21 @@ func TestReadOnlyOffset(t *testing.T) {
 	save(t, second, "newer")
 	got, _ = feedIDs(t, reader, next)
 	wantIDs(t, "behind it", got, "newer")
+}
+
+// TestWarningAtConnecting: a warning that every connection begins with says
+// nothing about a commit.
+func TestWarningAtConnecting(t *testing.T) {
+	t.Parallel()
+	server := sharedServer(t)
+	url := server.NewDatabaseLike(t, "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+	server.Exec(t, server.URL("postgres"), "UPDATE pg_database SET datcollversion = '1' WHERE datname = $1", databaseName(t, url))
+	s := openStore(t, url, Options{})
+	save(t, s, "a")
+	got, _ := feedIDs(t, s, "")
+	wantIDs(t, "feed", got, "a")
+	outcomes, err := s.Save(t.Context(), newMessages("a"))
+	if err != nil || len(outcomes) != 1 || outcomes[0] != (message.Outcome{Duplicate: true}) {
+		t.Errorf("outcomes %v, error %v", outcomes, err)
+	}
 }
