@@ -26,6 +26,8 @@ const (
 	// openTimeout is how long Open waits for a server that does not take
 	// connections yet: a failover takes less.
 	openTimeout = 30 * time.Second
+	// openLogEvery is how often it says that it waits.
+	openLogEvery = 5 * time.Second
 	// ackTimeout is how long sent bytes may stay without an acknowledgement of
 	// the other machine.
 	ackTimeout = 5 * time.Second
@@ -193,12 +195,16 @@ func (t *target) openPool(ctx context.Context) (*pgxpool.Pool, error) {
 // to change, such as with a wrong password or a server that will not do.
 func (t *target) open(ctx context.Context, log *slog.Logger) (*pgx.Conn, error) {
 	deadline := time.Now().Add(openTimeout)
+	var logged time.Time
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		conn, err := t.openOnce(ctx)
 		if err == nil || !mayPass(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return conn, err
 		}
-		log.Warn("waiting for the database", "server", t.host(), "error", err.Error())
+		if time.Since(logged) > openLogEvery {
+			log.Warn("waiting for the database", "server", t.host(), "error", err.Error())
+			logged = time.Now()
+		}
 		if !sleep(ctx, jitter(pause)) {
 			return nil, err
 		}

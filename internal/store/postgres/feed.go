@@ -65,8 +65,8 @@ const (
 		FROM (VALUES (1)) AS one LEFT JOIN (SELECT tx, n FROM messages WHERE tx < $1 ORDER BY tx DESC, n DESC LIMIT 1) AS newest ON true`
 
 	// fenceSQL writes something that nobody reads, so that its commit is waited
-	// for.
-	fenceSQL = `SELECT pg_logical_emit_message(true, 'lyftr', '')`
+	// for, whatever the server's own setting is.
+	fenceSQL = `SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'lyftr', '')`
 )
 
 // position is where a message is in the feed. The zero value is before all.

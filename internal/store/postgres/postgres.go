@@ -143,7 +143,7 @@ func (s *Store) useOffset(ctx context.Context) error {
 	// given out when it was looked for: others may be saving.
 	err = tx.QueryRow(ctx, "SELECT value FROM counters WHERE name = 'tx_offset' FOR UPDATE").Scan(&s.txOffset)
 	if err == nil {
-		err = tx.QueryRow(ctx, `SELECT coalesce((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), 0),
+		err = tx.QueryRow(ctx, `SELECT greatest((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), (`+summedSQL+`) - 1),
 			pg_snapshot_xmax(pg_current_snapshot())::text::bigint`).Scan(&newest, &next)
 	}
 	if err != nil {

@@ -162,11 +162,20 @@ func (s *Store) List(ctx context.Context, q message.Query) (p message.Page, err 
 		}
 		after, q.Offset = &at, 0
 	}
-	b := newRead()
-	count(b, &p.Total, q.Filter)
 	// One more than asked for tells whether there is a next page.
-	page(b, &p.Messages, q.Filter, q.Order, after, q.Limit+1, q.Offset)
-	if err := s.read(ctx, "list messages", b); err != nil {
+	pages := func(b *pgx.Batch) { page(b, &p.Messages, q.Filter, q.Order, after, q.Limit+1, q.Offset) }
+	if onlyTimes(q.Filter) && q.Filter != (message.Filter{}) {
+		err = s.readSummed(ctx, "list messages", func(b *pgx.Batch, summed int64) {
+			countTimes(b, &p.Total, q.Filter, summed)
+			pages(b)
+		})
+	} else {
+		b := newRead()
+		count(b, &p.Total, q.Filter)
+		pages(b)
+		err = s.read(ctx, "list messages", b)
+	}
+	if err != nil {
 		return message.Page{}, err
 	}
 	if len(p.Messages) > q.Limit {

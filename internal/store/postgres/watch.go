@@ -45,8 +45,12 @@ type watcher struct {
 	poked  chan struct{} // something may be new
 	stored chan struct{} // this process stored something
 	untidy chan struct{} // likewise, for the index behind searches
-	end    context.CancelFunc
-	ended  sync.WaitGroup
+	// unsummed is likewise, for the sums, of which a step takes about sumStep
+	// messages.
+	unsummed chan struct{}
+	sumStep  int
+	end      context.CancelFunc
+	ended    sync.WaitGroup
 }
 
 func startWatcher(s *Store) *watcher {
@@ -54,11 +58,13 @@ func startWatcher(s *Store) *watcher {
 	w := &watcher{
 		store: s, id: rand.Text(), end: cancel,
 		poked: make(chan struct{}, 1), stored: make(chan struct{}, 1), untidy: make(chan struct{}, 1),
+		unsummed: make(chan struct{}, 1), sumStep: sumStep,
 	}
 	w.ended.Go(func() { w.listen(ctx) })
 	w.ended.Go(func() { w.look(ctx) })
 	w.ended.Go(func() { w.notify(ctx) })
 	w.ended.Go(func() { w.tidy(ctx) })
+	w.ended.Go(func() { w.sum(ctx) })
 	return w
 }
 
@@ -79,6 +85,7 @@ func (w *watcher) committed() {
 	poke(w.poked)
 	poke(w.stored)
 	poke(w.untidy)
+	poke(w.unsummed)
 }
 
 // held is called by a reader who could not be shown what is committed.
@@ -177,7 +184,7 @@ func (w *watcher) tidy(ctx context.Context) {
 			// It may take its time, and a crash may undo it.
 			b.Queue("SET LOCAL statement_timeout = 0")
 			b.Queue("SET LOCAL synchronous_commit = off")
-			b.Queue(`SELECT gin_clean_pending_list(indexrelid) FROM pg_index
+			b.Queue(`SELECT gin_clean_pending_list(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i'
 				WHERE indexrelid = to_regclass('messages_search') AND indisvalid AND pg_try_advisory_xact_lock($1)`, indexLock)
 			return tx.SendBatch(ctx, b).Close()
 		})
