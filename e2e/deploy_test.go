@@ -82,6 +82,7 @@ func (n node) at(path ...string) node {
 			if i, err := strconv.Atoi(p); err == nil && i < len(n.Content) {
 				next = n.Content[i]
 			}
+		default: // has no parts
 		}
 		n.what += "." + p
 		if next == nil {
