@@ -42,6 +42,13 @@ func TestMain(m *testing.M) {
 		bareServer()
 		return
 	}
+	if os.Getenv(keeperVariable) != "" {
+		if err := keep(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if binary = os.Getenv(binaryVariable); binary != "" {
 		os.Exit(m.Run())
 	}

@@ -92,7 +92,7 @@ func Open(ctx context.Context, url string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if o.ReadOnly {
-		return s, nil
+		return s, s.readOffset(ctx)
 	}
 	if err := s.useOffset(ctx); err != nil {
 		return nil, err
@@ -118,6 +118,15 @@ func (s *Store) openReaders(ctx context.Context) (err error) {
 	return nil
 }
 
+// readOffset reads the number that useOffset reads, and leaves it as it is.
+func (s *Store) readOffset(ctx context.Context) error {
+	// Served by the primary key.
+	if err := s.readers.QueryRow(ctx, "SELECT value FROM counters WHERE name = 'tx_offset'").Scan(&s.txOffset); err != nil {
+		return fmt.Errorf("read transaction offset: %w", err)
+	}
+	return nil
+}
+
 // useOffset reads what has to be added to the server's transaction numbers, and
 // raises it if the messages have higher ones: they were restored from a dump of
 // another server, whose numbers were ahead. Without it new messages would stand
@@ -130,11 +139,12 @@ func (s *Store) useOffset(ctx context.Context) error {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing is left to roll back after the commit
 	var newest, next int64
 	// The row is locked so that one process after the other looks. The newest is
-	// served by the primary key.
+	// served by the primary key, and compared with the first number that was not
+	// given out when it was looked for: others may be saving.
 	err = tx.QueryRow(ctx, "SELECT value FROM counters WHERE name = 'tx_offset' FOR UPDATE").Scan(&s.txOffset)
 	if err == nil {
 		err = tx.QueryRow(ctx, `SELECT coalesce((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), 0),
-			pg_current_xact_id()::text::bigint`).Scan(&newest, &next)
+			pg_snapshot_xmax(pg_current_snapshot())::text::bigint`).Scan(&newest, &next)
 	}
 	if err != nil {
 		return fmt.Errorf("read transaction offset: %w", err)
