@@ -59,15 +59,15 @@ func settings(t *testing.T) []string {
 // PostgreSQL reads.
 const passwordVariable = "PGPASSWORD"
 
-// node is a part of a YAML file that is looked into by path.
-type node struct {
+// part is a part of a YAML file that is looked into by path.
+type part struct {
 	t    *testing.T
 	what string
 	*yaml.Node
 }
 
 // at returns what a path of members and indexes leads to.
-func (n node) at(path ...string) node {
+func (n part) at(path ...string) part {
 	n.t.Helper()
 	for _, p := range path {
 		var next *yaml.Node
@@ -97,7 +97,7 @@ func (n node) at(path ...string) node {
 }
 
 // read decodes what is there.
-func read[T any](n node, path ...string) (v T) {
+func read[T any](n part, path ...string) (v T) {
 	n.t.Helper()
 	n = n.at(path...)
 	if err := n.Decode(&v); err != nil {
@@ -116,7 +116,7 @@ func duration(t *testing.T, s string) time.Duration {
 }
 
 // documents returns the documents of a YAML file.
-func documents(t *testing.T, path string) (all []node) {
+func documents(t *testing.T, path string) (all []part) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -131,7 +131,7 @@ func documents(t *testing.T, path string) (all []node) {
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		all = append(all, node{t, filepath.Base(path), n.Content[0]})
+		all = append(all, part{t, filepath.Base(path), n.Content[0]})
 	}
 }
 
@@ -158,7 +158,7 @@ const defaultShutdown = 10 * time.Second
 
 // TestKubernetesManifest holds the manifest to the program that it starts.
 func TestKubernetesManifest(t *testing.T) {
-	objects := map[string]node{}
+	objects := map[string]part{}
 	for _, d := range documents(t, kubernetesFile) {
 		kind := read[string](d, "kind")
 		d.what = kind
@@ -170,7 +170,7 @@ func TestKubernetesManifest(t *testing.T) {
 			t.Errorf("%s is named %q", kind, name)
 		}
 	}
-	object := func(kind string) node {
+	object := func(kind string) part {
 		t.Helper()
 		if _, ok := objects[kind]; !ok {
 			t.Fatalf("there is no %s", kind)
@@ -229,7 +229,7 @@ func TestKubernetesManifest(t *testing.T) {
 			t.Errorf("%s is %s and the port of the container %d", what, got, port)
 		}
 	}
-	for _, n := range []node{
+	for _, n := range []part{
 		object("Service").at("spec", "ports", "0", "targetPort"),
 		object("NetworkPolicy").at("spec", "ingress", "0", "ports", "0", "port"),
 		container.at("startupProbe", "httpGet", "port"),
@@ -292,7 +292,7 @@ func TestKubernetesManifest(t *testing.T) {
 
 	// Every selector is that of the Pods.
 	label := read[map[string]string](deployment, "template", "metadata", "labels")["app.kubernetes.io/name"]
-	for _, n := range []node{
+	for _, n := range []part{
 		deployment.at("selector", "matchLabels"), object("Service").at("spec", "selector"),
 		object("PodDisruptionBudget").at("spec", "selector", "matchLabels"),
 		object("NetworkPolicy").at("spec", "podSelector", "matchLabels"),
