@@ -29,6 +29,7 @@ type commands struct {
 	Sign        signCommand        `cmd:"" help:"Print the signature of standard input or a file."`
 	Import      importCommand      `cmd:"" help:"Store the messages of files: NDJSON or CSV."`
 	Export      exportCommand      `cmd:"" help:"Write messages out as NDJSON or CSV, also while a server runs."`
+	Copy        copyCommand        `cmd:"" help:"Copy all messages from one database to another, and verify that they are there."`
 	Backup      backupCommand      `cmd:"" help:"Copy the database to a file, also while a server runs."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; the exit code is the answer."`
 	Bench       benchCommand       `cmd:"" help:"Fill a database and measure a server."`

@@ -351,7 +351,10 @@ func (s *service) seed(bodies ...string) {
 
 func (s *service) save(messages ...message.Message) {
 	s.t.Helper()
-	if _, err := s.real.Save(s.t.Context(), messages); err != nil {
-		s.t.Fatal(err)
+	const batch = 500 // a commit has a time limit
+	for some := range slices.Chunk(messages, batch) {
+		if _, err := s.real.Save(s.t.Context(), some); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 }

@@ -1,7 +1,8 @@
 // Package transfer writes messages to files and reads them back: NDJSON, which
 // is one JSON object a line, and CSV. What is written is read back without loss.
+// It also copies messages from one store to another, and compares two stores.
 //
-// Both hold the members message_id, from, to, ts, text, source and received_at.
+// Both formats hold the members message_id, from, to, ts, text, source and received_at.
 // Equal messages are always written as equal bytes.
 package transfer
 

@@ -56,6 +56,7 @@ type Server struct {
 	mu      sync.Mutex
 	process *process // nil: it does not run
 	frozen  bool
+	empty   []string // databases that are free to be used again
 }
 
 // Start runs a server until the test ends. If the test failed, the last lines of

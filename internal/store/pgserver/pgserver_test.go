@@ -85,10 +85,10 @@ func TestPassword(t *testing.T) {
 func TestNewDatabase(t *testing.T) {
 	t.Parallel()
 	s := pgserver.Start(t, pgserver.Options{})
-	var urls []string
+	var used []string
 	t.Run("databases", func(t *testing.T) {
 		a, b := s.NewDatabase(t), s.NewDatabase(t)
-		urls = []string{a, b}
+		used = []string{a, b}
 		s.Exec(t, a, "CREATE TABLE numbers (n int); INSERT INTO numbers VALUES (1), (2)")
 		s.Exec(t, a, "INSERT INTO numbers VALUES ($1)", 3)
 		if got := s.Value(t, a, "SELECT sum(n) FROM numbers"); got != "6" {
@@ -97,15 +97,69 @@ func TestNewDatabase(t *testing.T) {
 		if got := s.Value(t, b, "SELECT count(*) FROM pg_tables WHERE tablename = 'numbers'"); got != "0" {
 			t.Errorf("the other database has %s of its tables", got)
 		}
-		turkish := s.NewDatabaseLike(t, "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'tr-TR'")
-		if got := s.Value(t, turkish, "SELECT lower('I')"); got != "ı" {
-			t.Errorf("lower('I') is %q in Turkish", got)
+	})
+	t.Run("dropped", func(t *testing.T) {
+		name := s.Value(t, s.NewDatabase(t), "SELECT current_database()")
+		s.Exec(t, s.URL("postgres"), "DROP DATABASE "+name)
+	})
+	again := s.NewDatabase(t)
+	if !slices.Contains(used, again) {
+		t.Errorf("%s was not there before", again)
+	}
+}
+
+// TestUsedDatabase: a database that a test has left is as a new one.
+func TestUsedDatabase(t *testing.T) {
+	t.Parallel()
+	s := pgserver.Start(t, pgserver.Options{})
+	// All that can be seen in a database, less its name and the number of its
+	// schema public.
+	const catalog = `SELECT (SELECT string_agg(concat_ws(' ', relnamespace::regnamespace, relname, relacl), E'\n' ORDER BY oid)
+			FROM pg_class WHERE relnamespace::regnamespace::text <> 'pg_toast')
+		|| (SELECT string_agg(concat_ws(' ', nspname, nspowner::regrole, nspacl), E'\n' ORDER BY nspname) FROM pg_namespace)
+		|| (SELECT string_agg(concat_ws(' ', pronamespace::regnamespace, proname), E'\n' ORDER BY oid) FROM pg_proc)
+		|| (SELECT string_agg(extname, ' ') FROM pg_extension)
+		|| current_setting('work_mem')`
+	var url, fresh string
+	done := make(chan error, 1)
+	t.Run("use", func(t *testing.T) {
+		url = s.NewDatabase(t)
+		fresh = s.Value(t, url, catalog)
+		name := s.Value(t, url, "SELECT current_database()")
+		s.Exec(t, url, "CREATE TABLE numbers (n int); CREATE SCHEMA other; CREATE TABLE other.numbers (n int); REVOKE ALL ON SCHEMA public FROM PUBLIC")
+		s.Exec(t, url, "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+		s.Exec(t, url, "ALTER DATABASE "+name+" SET work_mem = '1MB'")
+		if used := s.Value(t, url, catalog); used == fresh {
+			t.Error("nothing of it is seen")
+		}
+		go func() { done <- run(url, "SELECT pg_sleep(1000)") }()
+		await(t, "a session is busy", func() bool {
+			return s.Value(t, url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()") == "1"
+		})
+	})
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "57P01") {
+		t.Errorf("a session that the test left ended with %v", err)
+	}
+	if again := s.NewDatabase(t); again != url {
+		t.Fatalf("it is not used again: %s", again)
+	}
+	if got := s.Value(t, url, catalog); got != fresh {
+		t.Errorf("it has %d bytes of names, a new one %d", len(got), len(fresh))
+	}
+}
+
+func TestNewDatabaseLike(t *testing.T) {
+	t.Parallel()
+	s := pgserver.Start(t, pgserver.Options{})
+	var url string
+	t.Run("turkish", func(t *testing.T) {
+		url = s.NewDatabaseLike(t, "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'tr-TR'")
+		if got := s.Value(t, url, "SELECT lower('I')"); got != "ı" {
+			t.Errorf("lower('I') is %q", got)
 		}
 	})
-	for _, url := range urls {
-		if err := ping(url); err == nil || !strings.Contains(err.Error(), "3D000") {
-			t.Errorf("after the test: %v", err)
-		}
+	if err := ping(url); err == nil || !strings.Contains(err.Error(), "3D000") {
+		t.Errorf("after the test: %v", err)
 	}
 }
 
@@ -142,7 +196,7 @@ func TestKillBusy(t *testing.T) {
 	s := pgserver.Start(t, pgserver.Options{})
 	done := make(chan error, 2)
 	for _, statement := range []string{"SELECT count(*) FROM generate_series(1, 1000000000000)", "SELECT pg_sleep(1000)"} {
-		go func() { done <- exec1(s.URL("postgres"), statement) }()
+		go func() { done <- run(s.URL("postgres"), statement) }()
 	}
 	await(t, "two sessions are busy", func() bool {
 		return s.Value(t, s.URL("postgres"), "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()") == "2"
@@ -259,9 +313,9 @@ func processes(t *testing.T, dir string) []string {
 	})
 }
 
-func ping(url string) error { return exec1(url, "SELECT 1") }
+func ping(url string) error { return run(url, "SELECT 1") }
 
-func exec1(url, statement string) error {
+func run(url, statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)

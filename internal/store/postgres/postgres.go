@@ -130,11 +130,12 @@ func (s *Store) useOffset(ctx context.Context) error {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing is left to roll back after the commit
 	var newest, next int64
 	// The row is locked so that one process after the other looks. The newest is
-	// served by the primary key.
+	// served by the primary key, and compared with the first number that was not
+	// given out when it was looked for: others may be saving.
 	err = tx.QueryRow(ctx, "SELECT value FROM counters WHERE name = 'tx_offset' FOR UPDATE").Scan(&s.txOffset)
 	if err == nil {
 		err = tx.QueryRow(ctx, `SELECT coalesce((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), 0),
-			pg_current_xact_id()::text::bigint`).Scan(&newest, &next)
+			pg_snapshot_xmax(pg_current_snapshot())::text::bigint`).Scan(&newest, &next)
 	}
 	if err != nil {
 		return fmt.Errorf("read transaction offset: %w", err)

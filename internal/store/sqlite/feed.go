@@ -17,6 +17,16 @@ const feedSQL = "SELECT " + messageColumns + ", id FROM messages WHERE id > ? OR
 func (s *Store) Feed(ctx context.Context, after string, limit int) (page message.FeedPage, err error) {
 	// What is committed up to here is in the snapshot that is read below.
 	last := s.lastID.Load()
+	if s.queue == nil {
+		// Opened for reading: it is others who store.
+		err = s.read(ctx, "feed", func(ctx context.Context, tx *sql.Tx) (err error) {
+			last, _, err = countMessages(ctx, tx)
+			return err
+		})
+		if err != nil {
+			return message.FeedPage{}, err
+		}
+	}
 	id, err := s.feedID(after, last)
 	if err != nil {
 		return message.FeedPage{}, err

@@ -239,3 +239,21 @@ func TestWalkHoldsNothing(t *testing.T) {
 		t.Errorf("Walk: %d messages, %v", n, err)
 	}
 }
+
+// TestReadOnlyFeed: the feed of a store that was opened for reading has what
+// another stores meanwhile, also for who is at its end.
+func TestReadOnlyFeed(t *testing.T) {
+	path := newPath(t)
+	s, _ := open(t, path, Options{})
+	save(t, s, "a", "b")
+	r := openToRead(t, path)
+	end := feed(t, r, message.FeedLatest, 1).Next
+	wantEqual(t, "at the end", []string{}, idsOf(feed(t, r, end, 10)))
+	save(t, s, "c", "d")
+	page := feed(t, r, end, 1)
+	wantEqual(t, "behind the end", []string{"c"}, idsOf(page))
+	wantEqual(t, "behind that", []string{"d"}, idsOf(feed(t, r, page.Next, 10)))
+	save(t, s, "e")
+	end = feed(t, r, message.FeedLatest, 1).Next
+	wantEqual(t, "behind the latest", []string{}, idsOf(feed(t, r, end, 10)))
+}
