@@ -92,7 +92,7 @@ func Open(ctx context.Context, url string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	if o.ReadOnly {
-		return s, nil
+		return s, s.readOffset(ctx)
 	}
 	if err := s.useOffset(ctx); err != nil {
 		return nil, err
@@ -114,6 +114,15 @@ func (s *Store) openReaders(ctx context.Context) (err error) {
 	err = s.readers.QueryRow(ctx, "SELECT value FROM meta WHERE key = 'cursor_key'").Scan(&s.cursorKey)
 	if err != nil {
 		return fmt.Errorf("read cursor key: %w", err)
+	}
+	return nil
+}
+
+// readOffset reads the number that useOffset reads, and leaves it as it is.
+func (s *Store) readOffset(ctx context.Context) error {
+	// Served by the primary key.
+	if err := s.readers.QueryRow(ctx, "SELECT value FROM counters WHERE name = 'tx_offset'").Scan(&s.txOffset); err != nil {
+		return fmt.Errorf("read transaction offset: %w", err)
 	}
 	return nil
 }

@@ -44,11 +44,21 @@ func matching(f message.Filter) *condition {
 	if f.To != "" {
 		c.and("to_msisdn = " + c.arg(f.To))
 	}
+	// The seconds alone say nothing new, but the server has statistics of a column
+	// and none of a pair.
 	if !f.Since.IsZero() {
-		c.and("(ts_unix, ts_nanos) >= (" + c.arg(f.Since.Unix()) + ", " + c.arg(f.Since.Nanosecond()) + ")")
+		c.and("ts_unix >= " + c.arg(f.Since.Unix()))
+		if nanos := f.Since.Nanosecond(); nanos > 0 {
+			c.and("(ts_unix, ts_nanos) >= (" + c.arg(f.Since.Unix()) + ", " + c.arg(nanos) + ")")
+		}
 	}
 	if !f.Until.IsZero() {
-		c.and("(ts_unix, ts_nanos) < (" + c.arg(f.Until.Unix()) + ", " + c.arg(f.Until.Nanosecond()) + ")")
+		if nanos := f.Until.Nanosecond(); nanos > 0 {
+			c.and("ts_unix <= " + c.arg(f.Until.Unix()))
+			c.and("(ts_unix, ts_nanos) < (" + c.arg(f.Until.Unix()) + ", " + c.arg(nanos) + ")")
+		} else {
+			c.and("ts_unix < " + c.arg(f.Until.Unix()))
+		}
 	}
 	if f.Text != "" {
 		c.and("folded LIKE " + c.arg(pattern(f.Text)))
@@ -127,6 +137,7 @@ func page(b *pgx.Batch, to *[]message.Message, f message.Filter, o message.Order
 		direction, behind = "DESC", "<"
 	}
 	if after != nil {
+		c.and("ts_unix " + behind + "= " + c.arg(after.At.Unix()))
 		c.and(fmt.Sprintf("(ts_unix, ts_nanos, message_id, source) %s (%s, %s, %s, %s)", behind,
 			c.arg(after.At.Unix()), c.arg(after.At.Nanosecond()), c.arg(after.ID), c.arg(after.Source)))
 	}

@@ -258,9 +258,11 @@ func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error 
 // commit sends what is to be one transaction in one round trip. An error of the
 // type *unknown says that it may be committed; after any other it is undone.
 func (w *writer) commit(ctx context.Context, b *pgx.Batch) error {
+	data := w.conn.PgConn().CustomData()
+	delete(data, doubt) // a warning at connecting says nothing about a commit
 	err := w.conn.SendBatch(ctx, b).Close()
 	w.usedAt = time.Now()
-	if warning, ok := w.conn.PgConn().CustomData()[doubt]; ok {
+	if warning, ok := data[doubt]; ok {
 		// Most likely somebody cancelled the wait for the standby.
 		w.disconnect()
 		return &unknown{fmt.Errorf("the server warned: %v", warning)}
