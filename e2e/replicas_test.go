@@ -425,7 +425,7 @@ func TestReplicas(t *testing.T) {
 	const (
 		// calm is how long the faults wait in all for the cluster to be whole
 		// again; then they come whatever its state is.
-		calm = 100 * time.Second
+		calm = 70 * time.Second
 		// lastly is how long senders and readers may take to the end after the
 		// last fault.
 		lastly = 60 * time.Second
