@@ -261,10 +261,6 @@ type settings struct {
 const settingsSQL = `SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
 	current_setting('fsync'), current_setting('full_page_writes')`
 
-// weakCommit are the values of synchronous_commit under which a commit may be
-// lost in the crash of one machine.
-var weakCommit = map[string]bool{"off": true, "local": true, "remote_write": true}
-
 // logSettings tells what an acknowledged message can count on.
 func (st settings) logSettings(log *slog.Logger) {
 	log.Info("database connected", "synchronous_commit", st.SynchronousCommit, "synchronous_standby_names", st.SynchronousStandbys)
@@ -283,7 +279,8 @@ func secure(ctx context.Context, conn *pgx.Conn) (st settings, err error) {
 	if err := read(); err != nil {
 		return st, err
 	}
-	if weakCommit[st.SynchronousCommit] {
+	switch st.SynchronousCommit {
+	case "off", "local", "remote_write": // a commit may be lost in the crash of one machine
 		if _, err := conn.Exec(ctx, "SET synchronous_commit = on"); err != nil {
 			return st, err
 		}
