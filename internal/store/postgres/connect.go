@@ -74,7 +74,8 @@ func parseTarget(databaseURL string, readOnly bool, readTimeout time.Duration) (
 		return nil, errURL
 	}
 	address, query, _ := strings.Cut(rest, "?")
-	parameters, err := url.ParseQuery(query)
+	// As in libpq a plus sign is one, and not a space.
+	parameters, err := url.ParseQuery(strings.ReplaceAll(query, "+", "%2B"))
 	if err != nil {
 		return nil, errURL
 	}
@@ -90,7 +91,7 @@ func parseTarget(databaseURL string, readOnly bool, readTimeout time.Duration) (
 	}
 	text := "postgres://" + address
 	if len(parameters) > 0 {
-		text += "?" + parameters.Encode()
+		text += "?" + strings.ReplaceAll(parameters.Encode(), "+", "%20")
 	}
 	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
