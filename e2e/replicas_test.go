@@ -450,8 +450,9 @@ func TestReplicas(t *testing.T) {
 	defer func() { stop(); enough(); reading.Wait(); loading.Wait() }()
 	streams := newClient(t, len(f.replicas))
 	streams.Timeout = 0 // a stream has no end
-	followers := []*follower{newFollower()}
-	reading.Go(func() { f.wander(ctx, followers[0], seed) })
+	wanderer := newFollower()
+	followers := []*follower{wanderer}
+	reading.Go(func() { f.wander(ctx, wanderer, seed) })
 	unready := make([]atomic.Int64, len(f.replicas))
 	for i, r := range f.replicas {
 		follower := newFollower()
