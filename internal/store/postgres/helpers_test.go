@@ -64,7 +64,7 @@ func openStore(t testing.TB, url string, o Options) *Store {
 
 // with adds a parameter to a URL.
 func with(databaseURL, name, value string) string {
-	return databaseURL + "&" + url.QueryEscape(name) + "=" + url.QueryEscape(value)
+	return databaseURL + "&" + url.PathEscape(name) + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
 }
 
 // as is the URL for another user.

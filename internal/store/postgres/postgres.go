@@ -50,6 +50,9 @@ type Store struct {
 	readers   *pgxpool.Pool
 	cursorKey []byte
 	txOffset  int64 // see useOffset
+	// fenced is the number of a transaction: up to it the synchronous standbys
+	// have everything. See fence.
+	fenced atomic.Int64
 
 	queue   *groupcommit.Queue // nil if readOnly, as the next two
 	writer  *writer

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,6 +39,10 @@ func (c *condition) where() string {
 // by the indexes of those names, the text by messages_search where there is one.
 func matching(f message.Filter) *condition {
 	c := &condition{}
+	if !storable(f.From) || !storable(f.To) || !storable(f.Text) {
+		c.and("false")
+		return c
+	}
 	if f.From != "" {
 		c.and("from_msisdn = " + c.arg(f.From))
 	}
@@ -65,6 +70,10 @@ func matching(f message.Filter) *condition {
 	}
 	return c
 }
+
+// storable reports whether a text of the database can be that one: it takes no
+// NUL, and nothing but UTF-8.
+func storable(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // read sends the queries in one read-only transaction in one round trip, so that
 // all see the same moment, within the store's time limit.
@@ -217,6 +226,9 @@ func (s *Store) Walk(ctx context.Context, f message.Filter, o message.Order, yie
 
 // Get implements message.Store.
 func (s *Store) Get(ctx context.Context, source, id string) (m message.Message, err error) {
+	if !storable(id) || !storable(source) {
+		return message.Message{}, message.ErrNotFound
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	// Served by messages_identity.

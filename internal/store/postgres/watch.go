@@ -214,6 +214,7 @@ func (w *watcher) listen(ctx context.Context) {
 // listenOnce listens until the connection breaks.
 func (w *watcher) listenOnce(ctx context.Context, heard func()) error {
 	conn, err := w.store.target.connect(ctx, func(c *pgx.ConnConfig) {
+		c.RuntimeParams["application_name"] += " listening"
 		c.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
 			if n.Payload != w.id {
 				poke(w.poked)
