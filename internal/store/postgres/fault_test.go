@@ -414,7 +414,8 @@ func TestListensAgain(t *testing.T) {
 		if median := times[len(times)/2]; median > pollEvery/2 {
 			t.Errorf("the other replica hears after %v", median)
 		}
-		server.Exec(t, url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%listening'")	}
+		server.Exec(t, url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%listening'")
+	}
 }
 
 // TestNothingLeft: a closed store holds no connection.

@@ -115,7 +115,7 @@ func (s *Store) Feed(ctx context.Context, after string, limit int) (p message.Fe
 	defer cancel()
 	err = s.readers.AcquireFunc(within, func(conn *pgxpool.Conn) error {
 		r := &feedReader{store: s, conn: conn}
-		last := at // the newest message that is shown
+		var last position // of what is shown
 		if after == message.FeedLatest {
 			at, err = r.latest(within)
 			p, last = message.FeedPage{Next: s.sign(at)}, at

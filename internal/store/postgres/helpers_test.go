@@ -216,16 +216,6 @@ func wantUnavailable(t testing.TB, what string, err error) {
 	}
 }
 
-// isClosed says whether a channel is closed by now.
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // receive waits until a channel is closed.
 func receive(t testing.TB, what string, c <-chan struct{}) {
 	t.Helper()

@@ -39,7 +39,7 @@ func (c *condition) where() string {
 // by the indexes of those names, the text by messages_search where there is one.
 func matching(f message.Filter) *condition {
 	c := &condition{}
-	if !storable(f.From) || !storable(f.To) || !storable(f.Text) {
+	if !storable(f.From) || !storable(f.To) || strings.ContainsRune(f.Text, 0) {
 		c.and("false")
 		return c
 	}
