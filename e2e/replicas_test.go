@@ -422,6 +422,7 @@ func (c *cluster) faults(ctx context.Context, t *testing.T, random *rand.Rand, r
 // reader of the feed, wherever he reads, gets each exactly once and in the same
 // order.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	const (
 		// calm is how long the faults wait in all for the cluster to be whole
 		// again; then they come whatever its state is.

@@ -121,6 +121,7 @@ func (s *sender) total() int {
 // nothing to wait for; but what it repeats may not be on the standby yet. It is
 // while a commit waits, and after a crash it even seems to be stored.
 func TestDuplicateWaitsForStandby(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	s := newSender(t, serve(t, p.url))
 	for i := range 20 {
@@ -170,6 +171,7 @@ func TestDuplicateWaitsForStandby(t *testing.T) {
 // ends it, makes PostgreSQL say that the transaction is committed, with no more
 // than a warning.
 func TestCancelledWait(t *testing.T) {
+	t.Parallel()
 	for _, function := range []string{"pg_cancel_backend", "pg_terminate_backend"} {
 		t.Run(function, func(t *testing.T) {
 			p := startPair(t)
@@ -228,6 +230,7 @@ func (p *pair) standbyURL() string {
 // lyftr has its own, says that it is not ready, does not fill the server with
 // commits that wait, and goes on by itself.
 func TestStandbyHangs(t *testing.T) {
+	t.Parallel()
 	const senders = 32
 	p := startPair(t)
 	s := newSender(t, serve(t, p.url))
@@ -283,6 +286,7 @@ func TestStandbyHangs(t *testing.T) {
 // not call a position wrong that a lyftr with its successor has given out: the
 // reader would take that for a database that was put back from a backup.
 func TestFormerPrimary(t *testing.T) {
+	t.Parallel()
 	const messages = 50
 	p := startPair(t)
 	former := newSender(t, serve(t, p.url))

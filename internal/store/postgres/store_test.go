@@ -25,8 +25,7 @@ func TestStore(t *testing.T) {
 type summing struct{ *Store }
 
 func (s summing) sum(ctx context.Context) error {
-	s.watcher.sumStep = 1
-	_, err := s.watcher.sumOnce(ctx)
+	_, err := s.watcher.sumOnce(ctx, 1)
 	return err
 }
 

@@ -60,7 +60,7 @@ const (
 // sum sums up what was stored, now and then.
 func (w *watcher) sum(ctx context.Context) {
 	for {
-		more, err := w.sumOnce(ctx)
+		more, err := w.sumOnce(ctx, sumStep)
 		if err != nil && ctx.Err() == nil {
 			w.store.log.Debug("messages were not summed up", "error", err.Error())
 		}
@@ -78,8 +78,9 @@ func (w *watcher) sum(ctx context.Context) {
 	}
 }
 
-// sumOnce is one step. It reports whether there was more than one step's work.
-func (w *watcher) sumOnce(ctx context.Context) (more bool, err error) {
+// sumOnce is one step, of about so many messages. It reports whether there was
+// more than one step's work.
+func (w *watcher) sumOnce(ctx context.Context, step int) (more bool, err error) {
 	err = pgx.BeginFunc(ctx, w.store.readers, func(tx pgx.Tx) error {
 		var locked bool
 		var from, end, horizon int64
@@ -98,7 +99,7 @@ func (w *watcher) sumOnce(ctx context.Context) (more bool, err error) {
 		horizon += w.store.txOffset
 		b = &pgx.Batch{}
 		b.Queue(summedSQL).QueryRow(func(row pgx.Row) error { return row.Scan(&from) })
-		b.Queue(sumEndSQL, horizon, w.sumStep).QueryRow(func(row pgx.Row) error { return row.Scan(&end) })
+		b.Queue(sumEndSQL, horizon, step).QueryRow(func(row pgx.Row) error { return row.Scan(&end) })
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return err
 		}

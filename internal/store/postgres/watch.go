@@ -45,10 +45,8 @@ type watcher struct {
 	poked  chan struct{} // something may be new
 	stored chan struct{} // this process stored something
 	untidy chan struct{} // likewise, for the index behind searches
-	// unsummed is likewise, for the sums, of which a step takes about sumStep
-	// messages.
+	// unsummed is likewise, for the sums.
 	unsummed chan struct{}
-	sumStep  int
 	end      context.CancelFunc
 	ended    sync.WaitGroup
 }
@@ -58,7 +56,7 @@ func startWatcher(s *Store) *watcher {
 	w := &watcher{
 		store: s, id: rand.Text(), end: cancel,
 		poked: make(chan struct{}, 1), stored: make(chan struct{}, 1), untidy: make(chan struct{}, 1),
-		unsummed: make(chan struct{}, 1), sumStep: sumStep,
+		unsummed: make(chan struct{}, 1),
 	}
 	w.ended.Go(func() { w.listen(ctx) })
 	w.ended.Go(func() { w.look(ctx) })
