@@ -6,19 +6,8 @@ import (
 	"time"
 
 	"lyftr/internal/message"
-	"lyftr/internal/store/pgserver"
 	"lyftr/internal/store/storetest"
 )
-
-func TestStore(t *testing.T) {
-	server := pgserver.Start(t, pgserver.Options{})
-	storetest.Run(t, func(t *testing.T) storetest.Database {
-		url := server.NewDatabase(t)
-		return func(ctx context.Context) (message.Store, error) {
-			return Open(ctx, url, Options{})
-		}
-	})
-}
 
 // summing is a Store that sums up a little before every question that the sums
 // may answer, so that these have some of the messages, and others not.
@@ -57,8 +46,8 @@ func (s summing) Expire(ctx context.Context, before time.Time) (int64, error) {
 	return s.Store.Expire(ctx, before)
 }
 
-func TestStoreSummed(t *testing.T) {
-	server := pgserver.Start(t, pgserver.Options{})
+func TestStore(t *testing.T) {
+	server := sharedServer(t)
 	storetest.Run(t, func(t *testing.T) storetest.Database {
 		url := server.NewDatabase(t)
 		return func(ctx context.Context) (message.Store, error) {
