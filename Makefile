@@ -43,7 +43,7 @@ fuzz: ## Fuzz every target, each for FUZZTIME
 	@sh scripts/fuzz.sh
 
 bench: ## Measure how many messages a second come in, for BENCHTIME
-	go test -run '^$$' -bench Ingest -benchtime $(BENCHTIME) ./e2e
+	go test -run '^$$' -bench 'Ingest|Replicas' -benchtime $(BENCHTIME) ./e2e
 
 up: ## Build the image and start it on port 8000, with docker compose
 	VERSION='$(VERSION)' $(COMPOSE) up --build --detach

@@ -3,6 +3,8 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,13 +25,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"lyftr/internal/signature"
+	"lyftr/internal/store/pgserver"
 )
 
 // bareServer is what lyftr is measured against: net/http that reads, verifies
-// and parses each body and stores nothing. It prints its address and runs until
-// it is killed.
+// and parses each body and stores nothing, or, with the URL of a PostgreSQL
+// database, stores each message in a transaction of its own. It prints its
+// address and runs until it is killed.
 func bareServer() {
+	var rows *pgxpool.Pool
+	if url := os.Getenv(bareVariable); strings.Contains(url, "://") {
+		var err error
+		if rows, err = pgxpool.New(context.Background(), url); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -61,16 +75,25 @@ func bareServer() {
 			http.Error(w, "json", http.StatusUnprocessableEntity)
 			return
 		}
+		if rows != nil {
+			_, err := rows.Exec(r.Context(), `INSERT INTO one_by_one (message_id, from_msisdn, to_msisdn, ts, text)
+				VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, m.ID, m.From, m.To, m.TS, m.Text)
+			if err != nil {
+				http.Error(w, "store", http.StatusServiceUnavailable)
+				return
+			}
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"status":"ok"}`))
 	})
 	_ = http.Serve(listener, mux)
 }
 
-// startBare runs this binary as the bare server and returns its address.
-func startBare(b *testing.B) string {
+// startBare runs this binary as the bare server, with a database or without, and
+// returns its address.
+func startBare(b *testing.B, database string) string {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), bareVariable+"=1")
+	cmd.Env = append(os.Environ(), bareVariable+"="+cmp.Or(database, "1"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -117,14 +140,14 @@ func signedRequests(n int, prefix string, random *rand.Rand) [][]byte {
 
 // round sends the requests over so many connections, each of which sends the
 // next one when it has its answer, and returns how long that took and the time
-// of each.
-func round(b *testing.B, address string, connections int, requests [][]byte) (time.Duration, []time.Duration) {
+// of each. The connections are shared out among the addresses.
+func round(b *testing.B, addresses []string, connections int, requests [][]byte) (time.Duration, []time.Duration) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	latencies := make([]time.Duration, len(requests))
 	conns := make([]net.Conn, connections)
 	for i := range conns {
-		c, err := net.Dial("tcp", address)
+		c, err := net.Dial("tcp", addresses[i%len(addresses)])
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -203,8 +226,8 @@ func BenchmarkIngest(b *testing.B) {
 			if connections == 1 {
 				messages /= 10
 			}
-			bare := startBare(b)
-			lyftr := startForBench(b, filepath.Join(b.TempDir(), "app.db"))
+			bare := []string{startBare(b, "")}
+			lyftr := []string{startForBench(b, filepath.Join(b.TempDir(), "app.db"))}
 			random := rand.New(rand.NewPCG(uint64(connections), 1))
 			var bareRates, rates, ratios, p99s []float64
 			n := 0
@@ -252,7 +275,7 @@ func BenchmarkIngestFilled(b *testing.B) {
 		}
 	}
 	const connections = 64
-	full := startForBench(b, filled)
+	full := []string{startForBench(b, filled)}
 	random := rand.New(rand.NewPCG(uint64(os.Getpid()), 1))
 	var fullRates, rates, ratios []float64
 	n := 0
@@ -265,7 +288,7 @@ func BenchmarkIngestFilled(b *testing.B) {
 		tookFull, _ := round(b, full, connections, first)
 		// Empty at the begin of each round.
 		b.StopTimer()
-		empty := startForBench(b, filepath.Join(b.TempDir(), fmt.Sprintf("empty%d.db", n)))
+		empty := []string{startForBench(b, filepath.Join(b.TempDir(), fmt.Sprintf("empty%d.db", n)))}
 		b.StartTimer()
 		took, _ := round(b, empty, connections, second)
 		if b.Failed() {
@@ -283,9 +306,76 @@ func BenchmarkIngestFilled(b *testing.B) {
 	b.ReportMetric(slices.Max(ratios), "ratio-max")
 }
 
+// BenchmarkReplicas compares, on one PostgreSQL server, one, two and three
+// replicas of lyftr with the bare server and with one that stores each message in
+// a transaction of its own, into a table with no index but its key. In each
+// iteration all take the same number of messages, one after the other. The
+// server, the replicas and the load generator share the cores.
+func BenchmarkReplicas(b *testing.B) {
+	for _, connections := range []int{64, 256} {
+		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) {
+			server := pgserver.Start(b, pgserver.Options{Durable: true, Settings: map[string]string{
+				"shared_buffers": "256MB", "max_wal_size": "4GB",
+			}})
+			other := server.NewDatabase(b)
+			server.Exec(b, other, `CREATE TABLE one_by_one (message_id text COLLATE "C" PRIMARY KEY,
+				from_msisdn text NOT NULL, to_msisdn text NOT NULL, ts text NOT NULL, text text, created_at timestamptz NOT NULL DEFAULT now())`)
+			database := server.NewDatabase(b)
+			replicas := []string{startForBench(b, database), startForBench(b, database), startForBench(b, database)}
+			subjects := []struct {
+				name      string
+				addresses []string
+				rates     []float64
+				ratios    []float64
+				p99s      []float64
+			}{
+				{name: "bare", addresses: []string{startBare(b, "")}},
+				{name: "one-by-one", addresses: []string{startBare(b, other+"&pool_max_conns=32")}},
+				{name: "1-replica", addresses: replicas[:1]},
+				{name: "2-replicas", addresses: replicas[:2]},
+				{name: "3-replicas", addresses: replicas},
+			}
+			random := rand.New(rand.NewPCG(uint64(connections), 2))
+			n := 0
+			for b.Loop() {
+				var bare time.Duration
+				for i := range subjects {
+					s := &subjects[i]
+					b.StopTimer()
+					requests := signedRequests(messagesPerRound, fmt.Sprintf("r%d.", n), random)
+					n++
+					b.StartTimer()
+					took, latencies := round(b, s.addresses, connections, requests)
+					if b.Failed() {
+						return
+					}
+					if i == 0 {
+						bare = took
+					}
+					slices.Sort(latencies)
+					s.rates = append(s.rates, messagesPerRound/took.Seconds())
+					s.ratios = append(s.ratios, bare.Seconds()/took.Seconds())
+					s.p99s = append(s.p99s, latencies[len(latencies)*99/100].Seconds()*1000)
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			for _, s := range subjects {
+				b.ReportMetric(median(s.rates), s.name+"-msg/s")
+				b.ReportMetric(median(s.ratios), s.name+"-ratio")
+				b.ReportMetric(slices.Min(s.ratios), s.name+"-ratio-min")
+				b.ReportMetric(slices.Max(s.ratios), s.name+"-ratio-max")
+				b.ReportMetric(median(s.p99s), s.name+"-p99-ms")
+			}
+		})
+	}
+}
+
 // startForBench runs lyftr on a database with its log going to a file, so that
 // nobody has to read it, and returns its address.
 func startForBench(b *testing.B, database string) string {
+	if !isURL(database) {
+		database = "sqlite:///" + database
+	}
 	dir := b.TempDir()
 	name := filepath.Join(dir, "log")
 	file, err := os.Create(name)
@@ -295,7 +385,7 @@ func startForBench(b *testing.B, database string) string {
 	defer file.Close()
 	cmd := exec.Command(binary, "serve")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "DATABASE_URL=sqlite:///"+database, "HOST=127.0.0.1", "PORT=0")
+	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "DATABASE_URL="+database, "HOST=127.0.0.1", "PORT=0")
 	cmd.Stdout, cmd.Stderr = file, os.Stderr
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)

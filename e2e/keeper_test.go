@@ -109,7 +109,7 @@ func keep(in io.Reader, out io.Writer) error {
 		if err := commands.Decode(&c); err != nil {
 			return endAll()
 		}
-		answer := ""
+		var answer string
 		if pid, err := c.run(); err != nil {
 			answer = err.Error()
 		} else {

@@ -521,19 +521,6 @@ func (c *cluster) killPatroni(tb testing.TB, n *node) {
 	n.patroni = 0
 }
 
-// killNode kills Patroni and PostgreSQL of a node, as when the power is cut.
-func (c *cluster) killNode(tb testing.TB, n *node) {
-	tb.Helper()
-	pid := c.postmaster(n)
-	c.killPatroni(tb, n)
-	if pid != 0 {
-		for _, p := range append(descendants(pid), pid) {
-			_ = syscall.Kill(p, syscall.SIGKILL)
-		}
-	}
-	eventually(tb, 10*time.Second, n.name+": PostgreSQL is gone", func() bool { return c.postmaster(n) == 0 })
-}
-
 // stop ends Patroni and PostgreSQL of a node in good order.
 func (c *cluster) stop(tb testing.TB, n *node) {
 	tb.Helper()

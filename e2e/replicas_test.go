@@ -422,10 +422,11 @@ func (c *cluster) faults(ctx context.Context, t *testing.T, random *rand.Rand, r
 // reader of the feed, wherever he reads, gets each exactly once and in the same
 // order.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	const (
 		// calm is how long the faults wait in all for the cluster to be whole
 		// again; then they come whatever its state is.
-		calm = 100 * time.Second
+		calm = 70 * time.Second
 		// lastly is how long senders and readers may take to the end after the
 		// last fault.
 		lastly = 60 * time.Second
@@ -450,8 +451,9 @@ func TestReplicas(t *testing.T) {
 	defer func() { stop(); enough(); reading.Wait(); loading.Wait() }()
 	streams := newClient(t, len(f.replicas))
 	streams.Timeout = 0 // a stream has no end
-	followers := []*follower{newFollower()}
-	reading.Go(func() { f.wander(ctx, followers[0], seed) })
+	wanderer := newFollower()
+	followers := []*follower{wanderer}
+	reading.Go(func() { f.wander(ctx, wanderer, seed) })
 	unready := make([]atomic.Int64, len(f.replicas))
 	for i, r := range f.replicas {
 		follower := newFollower()

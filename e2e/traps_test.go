@@ -121,6 +121,7 @@ func (s *sender) total() int {
 // nothing to wait for; but what it repeats may not be on the standby yet. It is
 // while a commit waits, and after a crash it even seems to be stored.
 func TestDuplicateWaitsForStandby(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	s := newSender(t, serve(t, p.url))
 	for i := range 20 {
@@ -170,11 +171,15 @@ func TestDuplicateWaitsForStandby(t *testing.T) {
 // ends it, makes PostgreSQL say that the transaction is committed, with no more
 // than a warning.
 func TestCancelledWait(t *testing.T) {
+	t.Parallel()
 	for _, function := range []string{"pg_cancel_backend", "pg_terminate_backend"} {
 		t.Run(function, func(t *testing.T) {
 			p := startPair(t)
 			s := newSender(t, serve(t, p.url))
 			s.accept("before")
+			if status := s.status("/feed"); status != http.StatusOK { // its connection proved itself while the standby was there
+				t.Fatalf("feed: %d", status)
+			}
 			p.standby.StopImmediate(t)
 
 			status := make(chan int)
@@ -190,6 +195,11 @@ func TestCancelledWait(t *testing.T) {
 				t.Errorf("a cancelled wait was answered %d", got)
 			}
 			eventually(t, 5*time.Second, "what was not confirmed is shown", func() bool { return rows(t, p.primary, p.url, "waits") == "1" })
+			// A reader of the feed who sees it goes on behind it, and misses what
+			// is given that place if the standby takes over.
+			if status, answer := get(t, s.process.url("/feed")); strings.Contains(string(answer), `"waits"`) {
+				t.Errorf("the feed shows what was not confirmed: %d %s", status, answer)
+			}
 			s.refuse("waits")
 
 			p.standby.Restart(t)
@@ -220,6 +230,7 @@ func (p *pair) standbyURL() string {
 // lyftr has its own, says that it is not ready, does not fill the server with
 // commits that wait, and goes on by itself.
 func TestStandbyHangs(t *testing.T) {
+	t.Parallel()
 	const senders = 32
 	p := startPair(t)
 	s := newSender(t, serve(t, p.url))
@@ -267,5 +278,44 @@ func TestStandbyHangs(t *testing.T) {
 	}
 	if total := s.total(); total != 1+senders {
 		t.Errorf("%d messages are counted, want %d", total, 1+senders)
+	}
+}
+
+// TestFormerPrimary: a primary that nobody told that it is none any more says
+// that it takes writes. A lyftr that stays with it acknowledges nothing, and does
+// not call a position wrong that a lyftr with its successor has given out: the
+// reader would take that for a database that was put back from a backup.
+func TestFormerPrimary(t *testing.T) {
+	t.Parallel()
+	const messages = 50
+	p := startPair(t)
+	former := newSender(t, serve(t, p.url))
+	former.accept("before")
+	if status := former.status("/feed"); status != http.StatusOK { // its connection proved itself while the standby was there
+		t.Fatalf("feed: %d", status)
+	}
+	p.standby.Promote(t)
+	now := newSender(t, serve(t, p.standbyURL()))
+	for i := range messages {
+		now.accept(fmt.Sprintf("after-%d", i))
+	}
+	former.refuse("alone")
+
+	var page struct {
+		Data []json.RawMessage
+		Next string `json:"next_cursor"`
+	}
+	status, answer := get(t, now.process.url("/feed"))
+	if err := json.Unmarshal(answer, &page); err != nil || status != http.StatusOK || len(page.Data) != messages+1 {
+		t.Fatalf("feed: %d with %d messages, %v", status, len(page.Data), err)
+	}
+	if status, answer := get(t, former.process.url("/feed?after="+url.QueryEscape(page.Next))); status != http.StatusServiceUnavailable {
+		t.Errorf("the former primary answers %d for a position of its successor's: %s", status, answer)
+	}
+	if status, answer := get(t, now.process.url("/feed?after="+url.QueryEscape(page.Next))); status != http.StatusOK {
+		t.Errorf("the primary answers %d for its own position: %s", status, answer)
+	}
+	if total := now.total(); total != messages+1 {
+		t.Errorf("%d messages are counted, want %d", total, messages+1)
 	}
 }

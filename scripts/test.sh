@@ -13,7 +13,7 @@ elif ! go list -race unsafe >/dev/null 2>&1; then
 	race='' && echo "Without the race detector: it does not run on $(go env GOOS)/$(go env GOARCH)." >&2
 fi
 
-echo "go test $race -count=1 ./..."
+echo "go test $race -count=1 -timeout 15m ./..."
 # The last line takes the exit status through the pipe.
-{ status=0; go test -json $race -count=1 ./... || status=$?; echo "exit $status"; } |
+{ status=0; go test -json $race -count=1 -timeout 15m ./... || status=$?; echo "exit $status"; } |
 	awk -f scripts/test.awk

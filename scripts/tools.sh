@@ -4,7 +4,8 @@
 set -eu
 
 # program:package
-tools='curl:curl file:file gcc:gcc openssl:openssl sqlite3:sqlite3 strace:strace'
+tools='curl:curl etcd:etcd-server file:file gcc:gcc haproxy:haproxy openssl:openssl patroni:patroni sqlite3:sqlite3 strace:strace'
+PATH=$PATH:/usr/sbin # where haproxy is
 
 # server says whether there is a PostgreSQL server.
 server() {
@@ -33,6 +34,16 @@ without_cluster() {
 	echo 'create_main_cluster = false' | $as_root tee "$clusters/lyftr.conf" >/dev/null
 }
 
+# without_services keeps the packages of etcd and haproxy from starting them
+# now: the tests start their own. Debian asks this file; 101 is no.
+policy=/usr/sbin/policy-rc.d
+without_services() {
+	[ ! -e "$policy" ] || return 0
+	printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+	$as_root chmod 755 "$policy"
+	trap '$as_root rm -f "$policy"' EXIT
+}
+
 packages=$(missing)
 [ -n "$packages" ] || exit 0
 
@@ -43,6 +54,7 @@ if command -v apt-get >/dev/null && $as_root true 2>/dev/null; then
 	apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
 	$apt update >&2 || true # an older list may do
 	without_cluster
+	without_services
 	# shellcheck disable=SC2086 # it is a list
 	$apt install -y --no-install-recommends $packages >&2 || true
 	$as_root rm -f "$clusters/lyftr.conf"

@@ -17,7 +17,7 @@ import (
 
 // benchFillCommand is lyftr bench fill.
 type benchFillCommand struct {
-	DatabaseURL string        `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database to fill. No server may be running on it."`
+	DatabaseURL string        `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database to fill. No server may have a SQLite file open."`
 	Count       int64         `required:"" placeholder:"N" help:"Messages of the whole sequence, spread over the span."`
 	Skip        int64         `default:"0" placeholder:"M" help:"Leave out the first M of them: goes on with a fill that was stopped, given the same --seed, --count, --senders, --start and --span."`
 	Seed        uint64        `default:"1" placeholder:"N" help:"Chooses the messages; the same seed makes the same ones."`

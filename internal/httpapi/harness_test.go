@@ -351,7 +351,7 @@ func (s *service) seed(bodies ...string) {
 
 func (s *service) save(messages ...message.Message) {
 	s.t.Helper()
-	const batch = 500 // a commit has a time limit
+	const batch = 100 // a commit has a time limit
 	for some := range slices.Chunk(messages, batch) {
 		if _, err := s.real.Save(s.t.Context(), some); err != nil {
 			s.t.Fatal(err)

@@ -45,9 +45,17 @@ func Open(ctx context.Context, databaseURL string, o Options) (message.Store, er
 		return nil, err
 	}
 	if t.Server != "" {
-		return postgres.Open(ctx, databaseURL, postgres.Options(o))
+		s, err := postgres.Open(ctx, databaseURL, postgres.Options(o))
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
-	return sqlite.Open(ctx, t.Path, sqlite.Options(o))
+	s, err := sqlite.Open(ctx, t.Path, sqlite.Options(o))
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Target is the database that a URL names: a SQLite file or a database of a

@@ -26,6 +26,8 @@ const (
 	// openTimeout is how long Open waits for a server that does not take
 	// connections yet: a failover takes less.
 	openTimeout = 30 * time.Second
+	// openLogEvery is how often it says that it waits.
+	openLogEvery = 5 * time.Second
 	// ackTimeout is how long sent bytes may stay without an acknowledgement of
 	// the other machine.
 	ackTimeout = 5 * time.Second
@@ -72,7 +74,8 @@ func parseTarget(databaseURL string, readOnly bool, readTimeout time.Duration) (
 		return nil, errURL
 	}
 	address, query, _ := strings.Cut(rest, "?")
-	parameters, err := url.ParseQuery(query)
+	// As in libpq a plus sign is one, and not a space.
+	parameters, err := url.ParseQuery(strings.ReplaceAll(query, "+", "%2B"))
 	if err != nil {
 		return nil, errURL
 	}
@@ -88,7 +91,7 @@ func parseTarget(databaseURL string, readOnly bool, readTimeout time.Duration) (
 	}
 	text := "postgres://" + address
 	if len(parameters) > 0 {
-		text += "?" + parameters.Encode()
+		text += "?" + strings.ReplaceAll(parameters.Encode(), "+", "%20")
 	}
 	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
@@ -193,12 +196,16 @@ func (t *target) openPool(ctx context.Context) (*pgxpool.Pool, error) {
 // to change, such as with a wrong password or a server that will not do.
 func (t *target) open(ctx context.Context, log *slog.Logger) (*pgx.Conn, error) {
 	deadline := time.Now().Add(openTimeout)
+	var logged time.Time
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		conn, err := t.openOnce(ctx)
 		if err == nil || !mayPass(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return conn, err
 		}
-		log.Warn("waiting for the database", "server", t.host(), "error", err.Error())
+		if time.Since(logged) > openLogEvery {
+			log.Warn("waiting for the database", "server", t.host(), "error", err.Error())
+			logged = time.Now()
+		}
 		if !sleep(ctx, jitter(pause)) {
 			return nil, err
 		}
@@ -255,10 +262,6 @@ type settings struct {
 const settingsSQL = `SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
 	current_setting('fsync'), current_setting('full_page_writes')`
 
-// weakCommit are the values of synchronous_commit under which a commit may be
-// lost in the crash of one machine.
-var weakCommit = map[string]bool{"off": true, "local": true, "remote_write": true}
-
 // logSettings tells what an acknowledged message can count on.
 func (st settings) logSettings(log *slog.Logger) {
 	log.Info("database connected", "synchronous_commit", st.SynchronousCommit, "synchronous_standby_names", st.SynchronousStandbys)
@@ -277,7 +280,8 @@ func secure(ctx context.Context, conn *pgx.Conn) (st settings, err error) {
 	if err := read(); err != nil {
 		return st, err
 	}
-	if weakCommit[st.SynchronousCommit] {
+	switch st.SynchronousCommit {
+	case "off", "local", "remote_write": // a commit may be lost in the crash of one machine
 		if _, err := conn.Exec(ctx, "SET synchronous_commit = on"); err != nil {
 			return st, err
 		}

@@ -45,8 +45,7 @@ func (e *unknown) Error() string {
 func (e *unknown) Unwrap() error { return e.cause }
 
 func pgError(err error) (*pgconn.PgError, bool) {
-	var e *pgconn.PgError
-	return e, errors.As(err, &e)
+	return errors.AsType[*pgconn.PgError](err)
 }
 
 func code(err error) string {
@@ -71,8 +70,7 @@ func mayPass(err error) bool {
 	default:
 		return false
 	}
-	var lookup *net.DNSError
-	if errors.As(err, &lookup) {
+	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
 		return lookup.IsTemporary || lookup.IsTimeout
 	}
 	var network net.Error

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -65,8 +66,8 @@ const (
 		FROM (VALUES (1)) AS one LEFT JOIN (SELECT tx, n FROM messages WHERE tx < $1 ORDER BY tx DESC, n DESC LIMIT 1) AS newest ON true`
 
 	// fenceSQL writes something that nobody reads, so that its commit is waited
-	// for.
-	fenceSQL = `SELECT pg_logical_emit_message(true, 'lyftr', '')`
+	// for, whatever the server's own setting is.
+	fenceSQL = `SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'lyftr', '')`
 )
 
 // position is where a message is in the feed. The zero value is before all.
@@ -113,16 +114,19 @@ func (s *Store) Feed(ctx context.Context, after string, limit int) (p message.Fe
 	within, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err = s.readers.AcquireFunc(within, func(conn *pgxpool.Conn) error {
-		if err := s.fence(within, conn); err != nil {
-			return err
-		}
 		r := &feedReader{store: s, conn: conn}
+		var last position // of what is shown
 		if after == message.FeedLatest {
 			at, err = r.latest(within)
-			p = message.FeedPage{Next: s.sign(at)}
-			return err
+			p, last = message.FeedPage{Next: s.sign(at)}, at
+		} else {
+			p, last, err = r.page(within, at, limit)
 		}
-		p, err = r.page(within, at, limit)
+		// Of a position that is ahead this server may know nothing since it is no
+		// longer the primary; then nothing is ever on its standbys.
+		if err == nil && last.tx > s.fenced.Load() || errors.Is(err, message.ErrBadCursor) {
+			err = cmp.Or(s.fence(within, conn), err)
+		}
 		return err
 	})
 	if err != nil {
@@ -131,28 +135,39 @@ func (s *Store) Feed(ctx context.Context, after string, limit int) (p message.Fe
 	return p, nil
 }
 
-// fenced is the key in a connection's own data that says that it is fenced.
-const fenced = "fenced"
-
-// fence makes sure, once for each connection, that what it shows is on the
-// synchronous standbys. Only after a crash of the server may something be
-// visible that is not: what was waiting for a standby then. A reader who sees
-// it, and goes on after a failover to a standby that never got it, would hold a
-// position that is given out a second time. No connection outlives a crash.
+// fence returns when everything that was visible when it was called is on the
+// synchronous standbys, if there are any. What a commit stored is visible after
+// it was waited for, but for two cases: the server crashed meanwhile, or somebody
+// cancelled the wait. A reader who is shown such a message, and goes on after a
+// failover to a standby that never got it, would hold a position that is given out
+// a second time.
 func (s *Store) fence(ctx context.Context, conn *pgxpool.Conn) error {
-	data := conn.Conn().PgConn().CustomData()
-	if s.readOnly || data[fenced] != nil {
+	if s.readOnly {
 		return nil
 	}
-	delete(data, doubt)
-	if _, err := conn.Exec(ctx, fenceSQL); err != nil {
-		return fmt.Errorf("wait for the standby: %w", err)
+	var last int64
+	var standbys string
+	// Served by the primary key.
+	err := conn.QueryRow(ctx, `SELECT coalesce((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), 0), current_setting('synchronous_standby_names')`).Scan(&last, &standbys)
+	if err != nil {
+		return err
 	}
-	if warning, ok := data[doubt]; ok {
-		return fmt.Errorf("wait for the standby: the server warned: %v", warning)
+	if standbys != "" {
+		data := conn.Conn().PgConn().CustomData()
+		delete(data, doubt)
+		if _, err := conn.Exec(ctx, fenceSQL); err != nil {
+			return fmt.Errorf("wait for the standby: %w", err)
+		}
+		if warning, ok := data[doubt]; ok {
+			return fmt.Errorf("wait for the standby: the server warned: %v", warning)
+		}
 	}
-	data[fenced] = true
-	return nil
+	for {
+		known := s.fenced.Load()
+		if last <= known || s.fenced.CompareAndSwap(known, last) {
+			return nil
+		}
+	}
 }
 
 // feedReader reads the feed on one connection.
@@ -164,7 +179,8 @@ type feedReader struct {
 // everything is above the number of any transaction.
 const everything = int64(1) << 62
 
-func (r *feedReader) page(ctx context.Context, at position, limit int) (p message.FeedPage, err error) {
+// page returns a page, and the position of the last message in it.
+func (r *feedReader) page(ctx context.Context, at position, limit int) (p message.FeedPage, last position, err error) {
 	var next int64
 	more := false
 	b := &pgx.Batch{}
@@ -177,40 +193,40 @@ func (r *feedReader) page(ctx context.Context, at position, limit int) (p messag
 		b.Queue("SELECT EXISTS (SELECT FROM messages WHERE (tx, n) > ($1, $2))", at.tx, at.n).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&more) })
 	} else {
-		r.queue(b, &p, &held, at, limit, everything)
+		r.queue(b, &p, &last, &held, at, limit, everything)
 	}
 	if err := r.conn.SendBatch(ctx, b).Close(); err != nil {
-		return p, err
+		return p, last, err
 	}
 	if at != (position{}) && at.tx >= next+r.store.txOffset {
 		// The database was replaced by an older copy: its numbers are given out a
 		// second time, so that going on would skip messages.
-		return p, message.ErrBadCursor
+		return p, last, message.ErrBadCursor
 	}
 	if limit == 0 {
-		return message.FeedPage{Next: r.store.sign(at), More: more}, nil
+		return message.FeedPage{Next: r.store.sign(at), More: more}, position{}, nil
 	}
 	if held {
 		err = r.settle(ctx, func(horizon int64) (bool, error) {
 			b := &pgx.Batch{}
-			r.queue(b, &p, nil, at, limit, horizon)
+			r.queue(b, &p, &last, nil, at, limit, horizon)
 			err := r.conn.SendBatch(ctx, b).Close()
 			return len(p.Messages) > 0, err
 		})
 		if err != nil {
-			return p, err
+			return p, last, err
 		}
 	}
 	p.Next = r.store.sign(at)
 	if n := len(p.Positions); n > 0 {
 		p.Next = p.Positions[n-1]
 	}
-	return p, nil
+	return p, last, nil
 }
 
 // queue queues the query for a page below a transaction. If held is not nil it
 // is set if the page ends before messages that are not known to be settled.
-func (r *feedReader) queue(b *pgx.Batch, p *message.FeedPage, held *bool, at position, limit int, below int64) {
+func (r *feedReader) queue(b *pgx.Batch, p *message.FeedPage, last *position, held *bool, at position, limit int, below int64) {
 	b.Queue(feedSQL, at.tx, at.n, limit, message.MaxFeedBytes, below, r.store.txOffset).Query(func(rows pgx.Rows) error {
 		*p = message.FeedPage{}
 		size := 0
@@ -225,6 +241,7 @@ func (r *feedReader) queue(b *pgx.Batch, p *message.FeedPage, held *bool, at pos
 				*held = true
 				break
 			}
+			*last = o
 			p.Messages = append(p.Messages, m)
 			p.Positions = append(p.Positions, r.store.sign(o))
 			if m.Text != nil {

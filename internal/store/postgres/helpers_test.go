@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"slices"
@@ -63,7 +64,7 @@ func openStore(t testing.TB, url string, o Options) *Store {
 
 // with adds a parameter to a URL.
 func with(databaseURL, name, value string) string {
-	return databaseURL + "&" + url.QueryEscape(name) + "=" + url.QueryEscape(value)
+	return databaseURL + "&" + url.PathEscape(name) + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
 }
 
 // as is the URL for another user.
@@ -215,16 +216,6 @@ func wantUnavailable(t testing.TB, what string, err error) {
 	}
 }
 
-// isClosed says whether a channel is closed by now.
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // receive waits until a channel is closed.
 func receive(t testing.TB, what string, c <-chan struct{}) {
 	t.Helper()
@@ -245,3 +236,23 @@ func await(t testing.TB, what string, so func() bool) {
 		<-time.After(5 * time.Millisecond)
 	}
 }
+
+// logLines is a log that can be looked at.
+type logLines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

@@ -50,6 +50,9 @@ type Store struct {
 	readers   *pgxpool.Pool
 	cursorKey []byte
 	txOffset  int64 // see useOffset
+	// fenced is the number of a transaction: up to it the synchronous standbys
+	// have everything. See fence.
+	fenced atomic.Int64
 
 	queue   *groupcommit.Queue // nil if readOnly, as the next two
 	writer  *writer
@@ -143,7 +146,7 @@ func (s *Store) useOffset(ctx context.Context) error {
 	// given out when it was looked for: others may be saving.
 	err = tx.QueryRow(ctx, "SELECT value FROM counters WHERE name = 'tx_offset' FOR UPDATE").Scan(&s.txOffset)
 	if err == nil {
-		err = tx.QueryRow(ctx, `SELECT coalesce((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), 0),
+		err = tx.QueryRow(ctx, `SELECT greatest((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), (`+summedSQL+`) - 1),
 			pg_snapshot_xmax(pg_current_snapshot())::text::bigint`).Scan(&newest, &next)
 	}
 	if err != nil {

@@ -16,30 +16,41 @@ import (
 // all processes wait for it.
 const removeStep = 250
 
-// place is where a message is in the feed, and with whom it is identical.
+// place is where a message is in the feed and in the sums, and its identity.
 type place struct {
-	tx         int64
-	n          int32
-	source, id string
+	tx               int64
+	n                int32
+	unix             int64
+	from, source, id string
 }
 
-// removeSQL removes messages by their places, and remembers who they were.
-// Served by the primary keys.
+// removeSQL removes messages by their places, remembers who they were, and takes
+// them out of the sums. Served by the primary keys.
 const removeSQL = `WITH gone AS (
 	DELETE FROM messages m USING unnest($1::bigint[], $2::int[], $3::bytea[]) AS k(tx, n, identity)
-	WHERE m.tx = k.tx AND m.n = k.n RETURNING k.identity
+	WHERE m.tx = k.tx AND m.n = k.n RETURNING k.identity, m.ts_unix, m.from_msisdn, m.tx < (` + summedSQL + `) AS summed
 ), kept AS (
 	INSERT INTO removed (identity) SELECT identity FROM gone ON CONFLICT DO NOTHING
 ), counted AS (
 	UPDATE counts SET messages = messages - (SELECT count(*) FROM gone) WHERE slot = 0
+), of_hours AS (
+	UPDATE hours SET messages = hours.messages - g.messages
+	FROM (SELECT ` + hourSQL + ` AS hour, count(*) AS messages FROM gone WHERE summed GROUP BY 1) AS g WHERE hours.hour = g.hour
+), of_senders AS (
+	UPDATE senders SET messages = senders.messages - g.messages
+	FROM (SELECT from_msisdn, count(*) AS messages FROM gone WHERE summed GROUP BY 1) AS g WHERE senders.from_msisdn = g.from_msisdn
 )
 SELECT count(*) FROM gone`
 
 const (
+	// Served by the primary keys, as the next: nothing is left of a sender who
+	// was erased.
+	emptySendersSQL = `DELETE FROM senders WHERE from_msisdn = ANY ($1) AND messages = 0`
+	emptyHoursSQL   = `DELETE FROM hours WHERE hour = ANY ($1) AND messages = 0`
 	// Served by messages_by_sender.
-	placesOfSQL = `SELECT tx, n, source, message_id FROM messages WHERE from_msisdn = $1 AND tx < $2 LIMIT $3`
+	placesOfSQL = `SELECT tx, n, ts_unix, from_msisdn, source, message_id FROM messages WHERE from_msisdn = $1 AND tx < $2 LIMIT $3`
 	// Served by messages_by_time.
-	expiredSQL = `SELECT tx, n, source, message_id, ts_unix, ts_nanos, created_at IS NULL OR created_at < $1 FROM messages
+	expiredSQL = `SELECT tx, n, ts_unix, from_msisdn, source, message_id, ts_nanos, created_at IS NULL OR created_at < $1 FROM messages
 		WHERE (ts_unix, ts_nanos) < ($2, $3) AND (ts_unix, ts_nanos, message_id, source) > ($4, $5, $6, $7)
 		ORDER BY ts_unix, ts_nanos, message_id, source LIMIT $8`
 )
@@ -113,7 +124,7 @@ func (s *Store) placesOf(ctx context.Context, from string, end int64) (places []
 		return nil, err
 	}
 	var p place
-	_, err = pgx.ForEachRow(rows, []any{&p.tx, &p.n, &p.source, &p.id}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&p.tx, &p.n, &p.unix, &p.from, &p.source, &p.id}, func() error {
 		places = append(places, p)
 		return nil
 	})
@@ -135,11 +146,11 @@ func (s *Store) expired(ctx context.Context, before time.Time, behind message.Po
 	}
 	n, next := 0, behind
 	var p place
-	var unix, nanos int64
+	var nanos int64
 	var arrived bool
-	_, err = pgx.ForEachRow(rows, []any{&p.tx, &p.n, &p.source, &p.id, &unix, &nanos, &arrived}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&p.tx, &p.n, &p.unix, &p.from, &p.source, &p.id, &nanos, &arrived}, func() error {
 		n++
-		next = message.Position{At: time.Unix(unix, nanos), ID: p.id, Source: p.source}
+		next = message.Position{At: time.Unix(p.unix, nanos), ID: p.id, Source: p.source}
 		if arrived {
 			places = append(places, p)
 		}
@@ -181,14 +192,20 @@ func (w *writer) remove(ctx context.Context, places []place) (removed int64, err
 	var txs []int64
 	var ns []int32
 	var identities [][]byte
+	var senders []string
+	var hours []int64
 	for _, p := range places {
 		txs, ns = append(txs, p.tx), append(ns, p.n)
+		senders, hours = append(senders, p.from), append(hours, (p.unix-yearOne)/hour)
 		identities = append(identities, bytes.Clone(w.identities.Of(p.source, p.id)))
 	}
 	err = w.run(ctx, func() error {
 		b := &pgx.Batch{}
+		b.Queue("SELECT pg_advisory_xact_lock($1)", sumLock)
 		b.Queue(lockAloneSQL)
 		b.Queue(removeSQL, txs, ns, identities).QueryRow(func(row pgx.Row) error { return row.Scan(&removed) })
+		b.Queue(emptySendersSQL, senders)
+		b.Queue(emptyHoursSQL, hours)
 		return w.commit(ctx, b)
 	})
 	if err != nil {

@@ -26,6 +26,9 @@ const (
 	// heldPause is the time between two looks while something is committed and
 	// not settled.
 	heldPause = 20 * time.Millisecond
+	// tidyEvery is how often the index behind searches is tidied while messages
+	// arrive.
+	tidyEvery = 5 * time.Second
 	// listenPause is the longest time between two attempts to listen.
 	listenPause = 2 * time.Second
 )
@@ -41,16 +44,25 @@ type watcher struct {
 	id     string
 	poked  chan struct{} // something may be new
 	stored chan struct{} // this process stored something
-	end    context.CancelFunc
-	ended  sync.WaitGroup
+	untidy chan struct{} // likewise, for the index behind searches
+	// unsummed is likewise, for the sums.
+	unsummed chan struct{}
+	end      context.CancelFunc
+	ended    sync.WaitGroup
 }
 
 func startWatcher(s *Store) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &watcher{store: s, id: rand.Text(), poked: make(chan struct{}, 1), stored: make(chan struct{}, 1), end: cancel}
+	w := &watcher{
+		store: s, id: rand.Text(), end: cancel,
+		poked: make(chan struct{}, 1), stored: make(chan struct{}, 1), untidy: make(chan struct{}, 1),
+		unsummed: make(chan struct{}, 1),
+	}
 	w.ended.Go(func() { w.listen(ctx) })
 	w.ended.Go(func() { w.look(ctx) })
 	w.ended.Go(func() { w.notify(ctx) })
+	w.ended.Go(func() { w.tidy(ctx) })
+	w.ended.Go(func() { w.sum(ctx) })
 	return w
 }
 
@@ -70,6 +82,8 @@ func poke(c chan struct{}) {
 func (w *watcher) committed() {
 	poke(w.poked)
 	poke(w.stored)
+	poke(w.untidy)
+	poke(w.unsummed)
 }
 
 // held is called by a reader who could not be shown what is committed.
@@ -152,6 +166,32 @@ func (w *watcher) notify(ctx context.Context) {
 	}
 }
 
+// tidy sorts what was stored into the index behind searches. The index gathers
+// what is new in a list, which costs a save little and a search much when it
+// gets long. Of several processes one does it.
+func (w *watcher) tidy(ctx context.Context) {
+	for sleep(ctx, tidyEvery) {
+		select {
+		case <-w.untidy:
+		default:
+			continue
+		}
+		// If it fails, autovacuum does it later.
+		err := pgx.BeginFunc(ctx, w.store.readers, func(tx pgx.Tx) error {
+			b := &pgx.Batch{}
+			// It may take its time, and a crash may undo it.
+			b.Queue("SET LOCAL statement_timeout = 0")
+			b.Queue("SET LOCAL synchronous_commit = off")
+			b.Queue(`SELECT gin_clean_pending_list(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i'
+				WHERE indexrelid = to_regclass('messages_search') AND indisvalid AND pg_try_advisory_xact_lock($1)`, indexLock)
+			return tx.SendBatch(ctx, b).Close()
+		})
+		if err != nil && ctx.Err() == nil {
+			w.store.log.Debug("the index behind searches was not tidied", "error", err.Error())
+		}
+	}
+}
+
 // listen hears of what other processes stored, and connects again when the
 // connection breaks.
 func (w *watcher) listen(ctx context.Context) {
@@ -172,6 +212,7 @@ func (w *watcher) listen(ctx context.Context) {
 // listenOnce listens until the connection breaks.
 func (w *watcher) listenOnce(ctx context.Context, heard func()) error {
 	conn, err := w.store.target.connect(ctx, func(c *pgx.ConnConfig) {
+		c.RuntimeParams["application_name"] += " listening"
 		c.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
 			if n.Payload != w.id {
 				poke(w.poked)

@@ -25,19 +25,17 @@ const (
 	// dialPause is the least time between two attempts to connect while the
 	// server is away: those who wait get their answer at once.
 	dialPause = 100 * time.Millisecond
-	// suspectAfter is how long after its last use a connection is looked at
-	// before something is sent on it.
+	// suspectAfter is how long after its last use a connection is asked for an
+	// answer before something is sent on it, and pingTimeout how long that may
+	// take.
 	suspectAfter = 100 * time.Millisecond
+	pingTimeout  = 2 * time.Second
 )
 
 // The advisory lock that every transaction holds that changes messages, taken
 // before it has a number: shared by saves, alone by removals. The order of the
-// feed and the memory of what was removed rest on it.
-const (
-	lockClass  = 0x6c796674 // "lyft"
-	lockObject = 0x72       // "r"
-)
-
+// feed and the memory of what was removed rest on it. Its two numbers spell
+// "lyft" and "r".
 const (
 	lockSharedSQL = "SELECT pg_advisory_xact_lock_shared(1819895412, 114)"
 	lockAloneSQL  = "SELECT pg_advisory_xact_lock(1819895412, 114)"
@@ -178,7 +176,7 @@ func (w *writer) save(ctx context.Context, calls []*groupcommit.Call) error {
 func (w *writer) run(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(retryTimeout)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, dialPause*3) {
-		more := true
+		var more bool
 		err := w.ensure(ctx)
 		if err == nil {
 			err = f()
@@ -324,17 +322,15 @@ func (w *writer) mismatches(ctx context.Context, calls []*groupcommit.Call, crea
 // Idle implements groupcommit.Committer. A connection that broke meanwhile is
 // noticed before a message needs it.
 func (w *writer) Idle(ctx context.Context) {
-	if w.conn == nil || w.conn.PgConn().CheckConn() != nil {
-		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-		_ = w.ensure(ctx) // whoever saves next finds out why not
-	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	_ = w.ensure(ctx) // whoever saves next finds out why not
 }
 
 // ensure makes sure that there is a connection that seems good.
 func (w *writer) ensure(ctx context.Context) error {
 	if w.conn != nil {
-		if !w.conn.IsClosed() && (time.Since(w.usedAt) < suspectAfter || w.conn.PgConn().CheckConn() == nil) {
+		if !w.conn.IsClosed() && (time.Since(w.usedAt) < suspectAfter || w.ping(ctx) == nil) {
 			return nil
 		}
 		w.disconnect()
@@ -351,6 +347,12 @@ func (w *writer) ensure(ctx context.Context) error {
 	// They may be on a server that is a standby now, or gone.
 	w.store.readers.Reset()
 	return nil
+}
+
+func (w *writer) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return w.conn.Ping(ctx)
 }
 
 // dialing marks the context of an attempt to connect.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,15 @@ func testGetAnyCharacters(t *testing.T, d *db) {
 		wantEqual(t, "Get", m, got)
 	}
 	wantEqual(t, "pages of one, joined", everything(t, d), all(t, d, message.Query{Limit: 1}))
+	// What nothing that is stored can be is asked for like anything else.
+	for _, s := range []string{"\xff", "\xed\xa0\x80", "a\xc0", "\x00", "0\x00"} {
+		for source, id := range map[string]string{"": s, s: "0", message.SourceNative: s} {
+			wantNotFound(t, d, source, id)
+		}
+		for _, f := range []message.Filter{{From: s}, {To: s}, {Text: "0" + s}} {
+			wantEqual(t, fmt.Sprintf("messages of %+v", f), int64(0), list(t, d, message.Query{Limit: 1, Filter: f}).Total)
+		}
+	}
 }
 
 // testReceivedAt: it is when the first copy was accepted.

@@ -46,13 +46,26 @@ CREATE TABLE counts (
 
 INSERT INTO counts (slot, messages) SELECT slot, 0 FROM generate_series(0, 63) AS slot;
 
--- tx_offset is added to the server's transaction numbers; see useOffset.
+-- How many messages there are of each hour, counted from the year 1, and of each
+-- sender, of those that are summed up; see sums.go. None has 0.
+CREATE TABLE hours (
+    hour     bigint PRIMARY KEY,
+    messages bigint NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE senders (
+    from_msisdn text COLLATE "C" PRIMARY KEY,
+    messages    bigint NOT NULL
+) WITH (fillfactor = 80);
+
+-- tx_offset is added to the server's transaction numbers; see useOffset. summed
+-- is the number of the first transaction that is not summed up.
 CREATE TABLE counters (
     name  text COLLATE "C" PRIMARY KEY,
     value bigint NOT NULL
 );
 
-INSERT INTO counters (name, value) VALUES ('tx_offset', 0);
+INSERT INTO counters (name, value) VALUES ('tx_offset', 0), ('summed', 0);
 
 -- Hashes of the identities of removed messages.
 CREATE TABLE removed (
