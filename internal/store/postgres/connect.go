@@ -39,6 +39,7 @@ const (
 type target struct {
 	config   *pgxpool.Config
 	readOnly bool
+	sockets  *sockets
 }
 
 // ignoredParameters are arguments of Python's drivers that FastAPI services put
@@ -103,15 +104,21 @@ func parseTarget(databaseURL string, readOnly bool, readTimeout time.Duration) (
 	if !parameters.Has("pool_max_conn_idle_time") {
 		config.MaxConnIdleTime = idleConnection
 	}
+	if !parameters.Has("pool_ping_timeout") {
+		config.PingTimeout = pingTimeout
+	}
 	c := config.ConnConfig
 	if c.ConnectTimeout == 0 || !parameters.Has("connect_timeout") {
 		c.ConnectTimeout = connectTimeout
 	}
-	dialer := &net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: ackTimeout, Interval: ackTimeout / 5, Count: 3},
-		Control:         limitUnacknowledged,
+	sockets := &sockets{
+		dialer: net.Dialer{
+			KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: ackTimeout, Interval: ackTimeout / 5, Count: 3},
+			Control:         limitUnacknowledged,
+		},
+		open: map[*socket]struct{}{},
 	}
-	c.DialFunc = dialer.DialContext
+	c.DialFunc = sockets.dial
 	set := func(name, value string) {
 		if _, ok := c.RuntimeParams[name]; !ok {
 			c.RuntimeParams[name] = value
@@ -135,7 +142,7 @@ func parseTarget(databaseURL string, readOnly bool, readTimeout time.Duration) (
 		// Of several hosts the one that takes writes.
 		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
-	return &target{config: config, readOnly: readOnly}, nil
+	return &target{config: config, readOnly: readOnly, sockets: sockets}, nil
 }
 
 // parseError returns why the driver does not take the URL, as far as that can be

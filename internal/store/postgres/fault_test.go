@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"lyftr/internal/message"
 	"lyftr/internal/store/pgserver"
@@ -435,4 +438,119 @@ func TestNothingLeft(t *testing.T) {
 	await(t, "no connection is left", func() bool {
 		return server.Value(t, url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()") == "0"
 	})
+}
+
+// TestTooManyConnections: a server that is full is waited for when a store is
+// opened, refuses a save later, and is used again when there is room.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	const room = 20
+	server := pgserver.Start(t, pgserver.Options{Settings: map[string]string{"max_connections": fmt.Sprint(room), "max_wal_senders": "0"}})
+	url := server.NewDatabase(t)
+	// fill takes all connections that are left, and returns what frees them.
+	fill := func() (free func()) {
+		var taken []*pgx.Conn
+		for {
+			conn, err := pgx.Connect(t.Context(), url)
+			if code(err) == tooManyConnections {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken = append(taken, conn)
+		}
+		return func() {
+			for _, conn := range taken {
+				conn.Close(t.Context())
+			}
+		}
+	}
+	free := fill()
+	log := &logLines{}
+	opened := make(chan error, 1)
+	var s *Store
+	go func() {
+		var err error
+		s, err = Open(t.Context(), url, Options{Logger: log.logger()})
+		opened <- err
+	}()
+	await(t, "it says that it waits", func() bool { return strings.Contains(log.String(), "waiting for the database") })
+	free()
+	if err := <-opened; err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	save(t, s, "a")
+	cutter := connection(t, url)
+	exec(t, cutter, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	free = fill()
+	// The store may have been quicker: then there is no room for anybody else.
+	await(t, "a save is refused", func() bool {
+		exec(t, cutter, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'lyftr'")
+		again := fill()
+		before := free
+		free = func() { before(); again() }
+		_, err := saveWithin(t, s, 5*time.Second, "b")
+		return errors.Is(err, message.ErrUnavailable)
+	})
+	free()
+	await(t, "Ready is nil", func() bool { return readyWithin(t, s, time.Second) == nil })
+	if _, err := s.Save(t.Context(), newMessages("b")); err != nil {
+		t.Fatal(err)
+	}
+	wantIDs(t, "stored", listIDs(t, s), "a", "b")
+}
+
+// goroutines returns the stacks of those that a store or its driver runs.
+func goroutines() (stacks []string) {
+	b := make([]byte, 1<<20)
+	for stack := range strings.SplitSeq(string(b[:runtime.Stack(b, true)]), "\n\n") {
+		if strings.Contains(stack, "jackc/") || strings.Contains(stack, "store/postgres.(*") || strings.Contains(stack, "groupcommit.") {
+			stacks = append(stacks, stack)
+		}
+	}
+	return stacks
+}
+
+// TestGoroutinesEnd: a closed store runs nothing, whatever the server did before.
+// It is not parallel: the goroutines of others would count.
+func TestGoroutinesEnd(t *testing.T) {
+	server := pgserver.Start(t, pgserver.Options{})
+	url := server.NewDatabase(t)
+	for name, before := range map[string]func(){
+		"running": func() {},
+		"frozen":  func() { server.Pause(t) },
+		"stopped": func() { server.Stop(t) },
+	} {
+		s, err := Open(t.Context(), url, Options{ReadTimeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Save(t.Context(), newMessages(name)); err != nil {
+			t.Fatal(err)
+		}
+		feedPage(t, s, "")
+		before()
+		if name != "running" {
+			_, err := saveWithin(t, s, 100*time.Millisecond, "more of "+name)
+			wantUnavailable(t, "a save", err)
+			_, err = s.List(t.Context(), message.Query{Limit: 1})
+			wantUnavailable(t, "a list", err)
+		}
+		began := time.Now()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > commitTimeout+2*closeTimeout {
+			t.Errorf("%s: closed after %v", name, took)
+		}
+		await(t, "nothing runs", func() bool { return len(goroutines()) == 0 })
+		switch name {
+		case "frozen":
+			server.Resume(t)
+		case "stopped":
+			server.Restart(t)
+		}
+	}
 }

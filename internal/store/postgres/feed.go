@@ -47,7 +47,8 @@ const (
 
 	// horizonSQL is the number below which every transaction of lyftr has ended.
 	// A transaction gets its lock on its number after the number: one without is
-	// waited for.
+	// waited for. A standby knows no locks, nor what its snapshots have besides
+	// the lowest number.
 	horizonSQL = `WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot), ours AS MATERIALIZED (
 		SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 1819895412 AND objid = 114 AND objsubid = 2 AND granted
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -55,9 +56,10 @@ const (
 		SELECT transactionid FROM pg_locks WHERE locktype = 'transactionid' AND granted
 			AND NOT EXISTS (SELECT FROM ours WHERE ours.pid = pg_locks.pid)
 	)
-	SELECT least(pg_snapshot_xmax(snapshot)::text::bigint, (
-		SELECT min(x::text::bigint) FROM pg_snapshot_xip(snapshot) AS x
-		WHERE x::xid NOT IN (SELECT transactionid FROM foreigners) AND pg_xact_status(x) = 'in progress'))
+	SELECT CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmin(snapshot)::text::bigint
+		ELSE least(pg_snapshot_xmax(snapshot)::text::bigint, (
+			SELECT min(x::text::bigint) FROM pg_snapshot_xip(snapshot) AS x
+			WHERE x::xid NOT IN (SELECT transactionid FROM foreigners) AND pg_xact_status(x) = 'in progress')) END
 	FROM now`
 
 	// newestSQL finds the newest message of the transactions below $1, and

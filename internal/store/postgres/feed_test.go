@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -158,4 +159,43 @@ func TestFeedWithForeigners(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestChangedWithoutNotice: what nobody told of is found by looking, and on a
+// server that went back to lower numbers as well.
+func TestChangedWithoutNotice(t *testing.T) {
+	t.Parallel()
+	url := sharedServer(t).NewDatabase(t)
+	s := openStore(t, url, Options{})
+	conn := connection(t, url)
+	changed := s.Changed()
+	exec(t, conn, insertSQL, "a")
+	receive(t, "it is found", changed)
+	got, _ := feedIDs(t, s, "")
+	wantIDs(t, "feed", got, "a")
+
+	// As after a failover to a standby that never had a.
+	exec(t, conn, "DELETE FROM messages")
+	changed = s.Changed()
+	exec(t, conn, `INSERT INTO messages (tx, n, source, message_id, from_msisdn, to_msisdn, ts, ts_unix, ts_nanos)
+		VALUES (3, 1, 'native', 'b', '+14155550100', '+14155550101', '2026-01-02T03:04:05Z', 1767323045, 0)`)
+	receive(t, "it is found", changed)
+}
+
+// TestFeedOrderIgnoresClocks: the feed is in the order of storing, whatever the
+// clocks of those who store say.
+func TestFeedOrderIgnoresClocks(t *testing.T) {
+	t.Parallel()
+	replicas := openReplicas(t, sharedServer(t).NewDatabase(t), 2)
+	var want []string
+	for i := range 6 {
+		m := newMessage(string(rune('f' - i)))
+		m.ReceivedAt = epoch().AddDate(0, 0, -i*(i%2*2-1)) // earlier and later
+		m.At = m.At.AddDate(0, 0, -i)
+		m.TS = m.At.Format(time.RFC3339)
+		saveMessages(t, replicas[i%2], m)
+		want = append(want, m.ID)
+	}
+	got, _ := feedIDs(t, replicas[0], "")
+	wantIDs(t, "feed", got, want...)
 }

@@ -212,8 +212,11 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// release ends what runs and closes what is open. Connections are closed, not
-// asked: nothing is left to be said on them.
+// closeTimeout is how long reads may go on when the store is closed.
+const closeTimeout = 2 * time.Second
+
+// release ends what runs and closes what is open. A server that does not answer
+// is not waited for: nothing is left to be said to it.
 func (s *Store) release() {
 	if s.watcher != nil {
 		s.watcher.close()
@@ -222,8 +225,11 @@ func (s *Store) release() {
 		s.writer.disconnect()
 	}
 	if s.readers != nil {
+		cut := time.AfterFunc(closeTimeout, s.target.sockets.cut)
 		s.readers.Close()
+		cut.Stop()
 	}
+	s.target.sockets.cut()
 }
 
 // statusAge is how old the figures of Status may be, unless this store itself

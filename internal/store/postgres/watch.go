@@ -119,7 +119,7 @@ func (w *watcher) look(ctx context.Context) {
 			continue
 		}
 		newest, held, err := w.newest(ctx)
-		if err == nil && woken.before(newest) {
+		if err == nil && woken != newest { // before it after a failover that lost it
 			woken = newest
 			w.store.changed.Wake()
 		}
