@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,4 +126,36 @@ func TestFeedOfStandby(t *testing.T) {
 	await(t, "the standby has it", func() bool { return len(listIDs(t, reader)) == 3 })
 	got, _ = feedIDs(t, reader, at)
 	wantIDs(t, "behind it", got, "earlier", "later")
+}
+
+// TestFailoverFromFrozen: the primary hangs, and a standby is promoted. All goes
+// on there, though the old primary still takes connections and never answers.
+func TestFailoverFromFrozen(t *testing.T) {
+	t.Parallel()
+	server := pgserver.Start(t, pgserver.Options{})
+	url := server.NewDatabase(t)
+	standby := server.Standby(t, "one")
+	waitForStandby(t, server, "one")
+	both := strings.Replace(url, fmt.Sprintf(":%d/", server.Port()), fmt.Sprintf(":%d,127.0.0.1:%d/", server.Port(), standby.Port()), 1)
+	s := openStore(t, both, Options{})
+	summed := func(at string) string { return server.Value(t, at, summedSQL) }
+	save(t, s, "a")
+	_, at := feedIDs(t, s, "")
+	changed := s.Changed()
+	server.Pause(t) // before a is summed up
+	_, err := saveWithin(t, s, 100*time.Millisecond, "b")
+	wantUnavailable(t, "a save", err)
+	standby.Promote(t)
+	await(t, "Ready is nil", func() bool { return readyWithin(t, s, 5*time.Second) == nil })
+	promoted := standby.URL(databaseName(t, url))
+	before := summed(promoted)
+	if _, err := s.Save(t.Context(), newMessages("b", "c")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "it can be read", func() bool { _, err := s.List(t.Context(), message.Query{Limit: 1}); return err == nil })
+	wantIDs(t, "stored", listIDs(t, s), "a", "b", "c")
+	receive(t, "those who wait are woken", changed)
+	got, _ := feedIDs(t, s, at)
+	wantIDs(t, "feed", got, "b", "c")
+	await(t, "they are summed up", func() bool { return summed(promoted) != before })
 }

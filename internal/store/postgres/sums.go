@@ -22,6 +22,8 @@ const (
 	// sumStep is about how many messages one transaction sums up: removals wait
 	// for it.
 	sumStep = 20_000
+	// sumTimeout bounds a step: a server that hangs may have been replaced.
+	sumTimeout = 10 * time.Second
 )
 
 // sumLock is held by transactions that change the sums; it is taken before any
@@ -63,6 +65,7 @@ func (w *watcher) sum(ctx context.Context) {
 		more, err := w.sumOnce(ctx, sumStep)
 		if err != nil && ctx.Err() == nil {
 			w.store.log.Debug("messages were not summed up", "error", err.Error())
+			poke(w.unsummed)
 		}
 		if more && err == nil {
 			continue
@@ -81,6 +84,8 @@ func (w *watcher) sum(ctx context.Context) {
 // sumOnce is one step, of about so many messages. It reports whether there was
 // more than one step's work.
 func (w *watcher) sumOnce(ctx context.Context, step int) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sumTimeout)
+	defer cancel()
 	err = pgx.BeginFunc(ctx, w.store.readers, func(tx pgx.Tx) error {
 		var locked bool
 		var from, end, horizon int64

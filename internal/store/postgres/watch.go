@@ -29,6 +29,8 @@ const (
 	// tidyEvery is how often the index behind searches is tidied while messages
 	// arrive.
 	tidyEvery = 5 * time.Second
+	// tidyTimeout bounds it: a server that hangs may have been replaced.
+	tidyTimeout = 5 * time.Minute
 	// listenPause is the longest time between two attempts to listen.
 	listenPause = 2 * time.Second
 )
@@ -177,15 +179,17 @@ func (w *watcher) tidy(ctx context.Context) {
 			continue
 		}
 		// If it fails, autovacuum does it later.
-		err := pgx.BeginFunc(ctx, w.store.readers, func(tx pgx.Tx) error {
+		within, cancel := context.WithTimeout(ctx, tidyTimeout)
+		err := pgx.BeginFunc(within, w.store.readers, func(tx pgx.Tx) error {
 			b := &pgx.Batch{}
 			// It may take its time, and a crash may undo it.
 			b.Queue("SET LOCAL statement_timeout = 0")
 			b.Queue("SET LOCAL synchronous_commit = off")
 			b.Queue(`SELECT gin_clean_pending_list(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i'
 				WHERE indexrelid = to_regclass('messages_search') AND indisvalid AND pg_try_advisory_xact_lock($1)`, indexLock)
-			return tx.SendBatch(ctx, b).Close()
+			return tx.SendBatch(within, b).Close()
 		})
+		cancel()
 		if err != nil && ctx.Err() == nil {
 			w.store.log.Debug("the index behind searches was not tidied", "error", err.Error())
 		}
