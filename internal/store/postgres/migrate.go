@@ -136,11 +136,15 @@ func (s *Store) indexTexts(ctx context.Context, conn *pgx.Conn) (err error) {
 	}
 	s.log.Info("building the index for searching", "messages", rows)
 	// One that was interrupted is left behind, and of no use.
-	if _, err := conn.Exec(ctx, "DROP INDEX IF EXISTS messages_search"); err != nil {
-		return err
+	_, err = conn.Exec(ctx, "DROP INDEX CONCURRENTLY IF EXISTS messages_search")
+	if err == nil {
+		_, err = conn.Exec(ctx, "CREATE INDEX CONCURRENTLY messages_search ON messages USING gin (folded "+schema+
+			".gin_trgm_ops) WITH (gin_pending_list_limit = "+strconv.Itoa(pendingKiB)+")")
 	}
-	_, err = conn.Exec(ctx, "CREATE INDEX CONCURRENTLY messages_search ON messages USING gin (folded "+schema+
-		".gin_trgm_ops) WITH (gin_pending_list_limit = "+strconv.Itoa(pendingKiB)+")")
+	if e, ok := pgError(err); ok && !fatal(e) {
+		s.log.Warn("without its index a search reads every text: the next start tries to build it again", "error", err.Error())
+		return nil
+	}
 	return err
 }
 

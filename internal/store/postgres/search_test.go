@@ -237,3 +237,24 @@ func TestPlans(t *testing.T) {
 		}
 	}
 }
+
+// TestExtensionOutOfReach: an index for searching that cannot be made keeps no
+// store from being opened.
+func TestExtensionOutOfReach(t *testing.T) {
+	t.Parallel()
+	server := pgserver.Start(t, pgserver.Options{})
+	url := server.NewDatabase(t)
+	server.Exec(t, url, `CREATE ROLE modest LOGIN PASSWORD 'modest'; CREATE SCHEMA modest AUTHORIZATION modest;
+		CREATE SCHEMA other; CREATE EXTENSION pg_trgm SCHEMA other`)
+	log := &logLines{}
+	s := openStore(t, as(t, url, "modest", "modest"), Options{Logger: log.logger()})
+	save(t, s, "one", "two")
+	page, err := s.List(t.Context(), message.Query{Limit: 10, Filter: message.Filter{Text: "OF ONE"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantIDs(t, "found", idsOf(page.Messages), "one")
+	if !strings.Contains(log.String(), "permission denied for schema other") {
+		t.Errorf("nobody was told: %s", log.String())
+	}
+}
