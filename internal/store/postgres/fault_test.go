@@ -40,6 +40,9 @@ func (l *ledger) keepSaving(ctx context.Context, t *testing.T, s *Store, name st
 			t.Errorf("%s: %v", id, err)
 		}
 		l.mu.Unlock()
+		if err != nil {
+			sleep(ctx, dialPause) // else most of what is sent is refused
+		}
 	}
 }
 
