@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -27,7 +28,14 @@ var shared = sync.OnceValues(func() (*pgserver.Server, error) {
 	return pgserver.StartShared(pgserver.Options{Settings: map[string]string{"max_prepared_transactions": "5"}})
 })
 
+// TestMain has the conformance suite try fewer histories than usual, unless it is
+// told how many: each takes a database and several openings of the store.
 func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "40"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	flag.Parse()
 	status := m.Run()
 	if server, err := shared(); err == nil {
 		if err := server.Close(); err != nil {
