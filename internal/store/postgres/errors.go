@@ -24,11 +24,7 @@ const (
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"
 	cannotConnectNow     = "57P03"
-	undefinedFile        = "58P01"
 	queryCanceled        = "57014"
-	insufficientRights   = "42501"
-	undefinedObject      = "42704"
-	featureNotSupported  = "0A000"
 )
 
 // errReadOnly is the error of what a store that is open for reading cannot do.

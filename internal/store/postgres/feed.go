@@ -127,7 +127,7 @@ func (s *Store) Feed(ctx context.Context, after string, limit int) (p message.Fe
 		// Of a position that is ahead this server may know nothing since it is no
 		// longer the primary; then nothing is ever on its standbys.
 		if err == nil && last.tx > s.fenced.Load() || errors.Is(err, message.ErrBadCursor) {
-			err = cmp.Or(s.fence(within, conn), err)
+			err = cmp.Or(r.fence(within), err)
 		}
 		return err
 	})
@@ -137,27 +137,34 @@ func (s *Store) Feed(ctx context.Context, after string, limit int) (p message.Fe
 	return p, nil
 }
 
-// fence returns when everything that was visible when it was called is on the
-// synchronous standbys, if there are any. What a commit stored is visible after
+// fence returns when everything that was settled when it was called is on the
+// synchronous standbys, if there are any. What is visible and not settled does not
+// count: a lower number may still turn up, by a wait that is cancelled later. What a commit stored is visible after
 // it was waited for, but for two cases: the server crashed meanwhile, or somebody
 // cancelled the wait. A reader who is shown such a message, and goes on after a
 // failover to a standby that never got it, would hold a position that is given out
 // a second time.
-func (s *Store) fence(ctx context.Context, conn *pgxpool.Conn) error {
+func (r *feedReader) fence(ctx context.Context) error {
+	s := r.store
 	if s.readOnly {
 		return nil
 	}
-	var last int64
-	var standbys string
-	// Served by the primary key.
-	err := conn.QueryRow(ctx, `SELECT coalesce((SELECT tx FROM messages ORDER BY tx DESC LIMIT 1), 0), current_setting('synchronous_standby_names')`).Scan(&last, &standbys)
+	horizon, err := r.horizon(ctx)
 	if err != nil {
 		return err
 	}
+	settled, _, err := r.newest(ctx, horizon)
+	if err != nil {
+		return err
+	}
+	var standbys string
+	if err := r.conn.QueryRow(ctx, "SELECT current_setting('synchronous_standby_names')").Scan(&standbys); err != nil {
+		return err
+	}
 	if standbys != "" {
-		data := conn.Conn().PgConn().CustomData()
+		data := r.conn.Conn().PgConn().CustomData()
 		delete(data, doubt)
-		if _, err := conn.Exec(ctx, fenceSQL); err != nil {
+		if _, err := r.conn.Exec(ctx, fenceSQL); err != nil {
 			return fmt.Errorf("wait for the standby: %w", err)
 		}
 		if warning, ok := data[doubt]; ok {
@@ -166,7 +173,7 @@ func (s *Store) fence(ctx context.Context, conn *pgxpool.Conn) error {
 	}
 	for {
 		known := s.fenced.Load()
-		if last <= known || s.fenced.CompareAndSwap(known, last) {
+		if settled.tx <= known || s.fenced.CompareAndSwap(known, settled.tx) {
 			return nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"lyftr/internal/message"
 )
@@ -198,4 +199,40 @@ func TestFeedOrderIgnoresClocks(t *testing.T) {
 	}
 	got, _ := feedIDs(t, replicas[0], "")
 	wantIDs(t, "feed", got, want...)
+}
+
+// TestFenceBelowUnsettled: what a fence vouches for ends before a transaction that
+// may still turn up, though a later message is visible already.
+func TestFenceBelowUnsettled(t *testing.T) {
+	t.Parallel()
+	url := sharedServer(t).NewDatabase(t)
+	s := openStore(t, url, Options{})
+	save(t, s, "first")
+	conn := connection(t, url)
+	beginSave(t, conn, "earlier")
+	save(t, s, "later")
+	fence := func() (vouched int64) {
+		t.Helper()
+		err := s.readers.AcquireFunc(t.Context(), func(c *pgxpool.Conn) error {
+			return (&feedReader{store: s, conn: c}).fence(t.Context())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.fenced.Load()
+	}
+	number := func(id string) (tx int64) {
+		t.Helper()
+		if err := s.readRow(t.Context(), []any{&tx}, "SELECT tx FROM messages WHERE message_id = $1", id); err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	if got, want := fence(), number("first"); got != want {
+		t.Errorf("it vouches for transactions up to %d, want %d", got, want)
+	}
+	exec(t, conn, "COMMIT")
+	if got, want := fence(), number("later"); got != want {
+		t.Errorf("afterwards for transactions up to %d, want %d", got, want)
+	}
 }

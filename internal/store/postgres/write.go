@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,33 +138,31 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
 	err := w.save(ctx, calls)
-	if err != nil && ofRow(err) {
+	switch {
+	case err == nil:
+		w.store.health.works(w.store.log)
+	case ofRow(err):
 		// One message is not taken: the calls of the others must not fail for it.
-		err = w.saveApart(ctx, calls)
-	}
-	if err != nil {
+		w.saveApart(ctx, calls)
+	default:
 		return w.store.health.commitFailed(w.store.log, err)
 	}
-	w.store.health.works(w.store.log)
 	return nil
 }
 
-// saveApart gives each call a transaction of its own.
-func (w *writer) saveApart(ctx context.Context, calls []*groupcommit.Call) error {
-	for i := range calls {
+// saveApart gives each call a transaction of its own, and its own error.
+func (w *writer) saveApart(ctx context.Context, calls []*groupcommit.Call) {
+	for i, c := range calls {
 		err := w.save(ctx, calls[i:i+1])
-		if err == nil {
-			continue
+		if err == nil || ofRow(err) {
+			w.store.health.works(w.store.log)
+		} else {
+			err = w.store.health.commitFailed(w.store.log, err)
 		}
-		if !ofRow(err) {
-			if i == 0 {
-				return err
-			}
-			err = fmt.Errorf("%w: %w", message.ErrUnavailable, err)
+		if err != nil {
+			c.Err = err
 		}
-		calls[i].Err = err
 	}
-	return nil
 }
 
 // save runs the transaction until it is committed or nothing is known of it.
@@ -206,7 +205,7 @@ func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error 
 	for _, c := range calls {
 		for i := range c.Messages {
 			m := &c.Messages[i]
-			w.columns.add(m, now, append([]byte(nil), w.identities.Of(m.Source, m.ID)...))
+			w.columns.add(m, now, bytes.Clone(w.identities.Of(m.Source, m.ID)))
 		}
 	}
 	c := &w.columns
