@@ -174,7 +174,7 @@ func (f *fill) run(ctx context.Context, g *sample.Generator) error {
 }
 
 func (f *fill) save(ctx context.Context, batch []message.Message) error {
-	outcomes, err := f.db.Save(ctx, batch)
+	outcomes, err := f.db.Save(ctx, batch, nil)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	// An empty variable counts as unset: that is what compose files pass on.
 	variables := func(name string) string { v, _ := getenv(name); return v }
 	file := func(name string) string { return dotenv[name] }
-	var c commands
+	c := commands{Serve: serveCommand{providerSettings: newProviderSettings()}}
 	exited := -1 // kong's help calls Exit and goes on
 	parser, err := kong.New(&c,
 		kong.Name("lyftr"),

@@ -36,7 +36,7 @@ func (m *memory) Feed(_ context.Context, after string, _ int) (message.FeedPage,
 	return message.FeedPage{Messages: m.messages[n:], Next: fmt.Sprint(len(m.messages))}, nil
 }
 
-func (m *memory) Save(_ context.Context, messages []message.Message) ([]message.Outcome, error) {
+func (m *memory) Save(_ context.Context, messages []message.Message, _ []message.Status) ([]message.Outcome, error) {
 	if err := m.save(); err != nil {
 		return nil, err
 	}

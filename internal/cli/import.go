@@ -282,7 +282,7 @@ func (i *importer) run(src *source, reader *transfer.Reader) (stopped bool, err 
 		}
 		if len(b.messages) > 0 {
 			// What has begun is finished, so that the state is right.
-			outcomes, err := i.db.Save(context.WithoutCancel(i.ctx), b.messages)
+			outcomes, err := i.db.Save(context.WithoutCancel(i.ctx), b.messages, nil)
 			if err != nil {
 				return false, err
 			}

@@ -18,15 +18,13 @@ import (
 	"lyftr/internal/httpapi"
 	"lyftr/internal/message"
 	"lyftr/internal/provider"
-	"lyftr/internal/signature"
 	"lyftr/internal/store"
 	"lyftr/internal/telemetry"
 )
 
 // serveCommand is lyftr serve, with all the settings of the server.
 type serveCommand struct {
-	WebhookSecret         string `setting:"WEBHOOK_SECRET" secret:"" placeholder:"SECRET" help:"Secret that signs webhooks. Without it no webhook is accepted."`
-	WebhookSecretPrevious string `setting:"WEBHOOK_SECRET_PREVIOUS" secret:"" placeholder:"SECRET" help:"Secret that stays valid while senders move to the new one."`
+	providerSettings
 	databaseSetting
 	LogLevel  string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
 	AppName   string `setting:"APP_NAME" default:"Lyftr Webhook API" placeholder:"NAME" help:"Name of this service, as people see it."`
@@ -52,9 +50,6 @@ type serveCommand struct {
 // maxHeaderBytes bounds a request's header; net/http adds 4 KiB.
 const maxHeaderBytes = 16 << 10
 
-// shortSecret is the length below which a secret draws a warning, in bytes.
-const shortSecret = 16
-
 // check finds what is wrong with the settings and returns the log level.
 func (c *serveCommand) check() (slog.Level, error) {
 	level, err := telemetry.ParseLevel(c.LogLevel)
@@ -64,8 +59,8 @@ func (c *serveCommand) check() (slog.Level, error) {
 	if err := c.databaseSetting.check(); err != nil {
 		return 0, err
 	}
-	if c.WebhookSecret == "" && c.WebhookSecretPrevious != "" {
-		return 0, usagef("WEBHOOK_SECRET_PREVIOUS is set but WEBHOOK_SECRET is not: set the current secret too")
+	if err := c.prepare(); err != nil {
+		return 0, err
 	}
 	if c.APIToken != "" && len(c.tokens()) == 0 {
 		return 0, usagef("API_TOKEN holds no token: give at least one, or leave it unset to show messages to everybody")
@@ -97,19 +92,10 @@ func (c *serveCommand) check() (slog.Level, error) {
 	if c.MaxInflightBytes < c.MaxBodyBytes {
 		return 0, usagef("MAX_INFLIGHT_BYTES: must be at least MAX_BODY_BYTES, or no body could be read")
 	}
+	if on := c.on(); c.MaxInflightBytes < provider.MaxBodyBytes && (len(on) > 1 || len(on) == 1 && on[0].Source() != message.SourceNative) {
+		return 0, usagef("MAX_INFLIGHT_BYTES: must be at least %d, the longest body of a provider", provider.MaxBodyBytes)
+	}
 	return level, nil
-}
-
-// keyring holds the active secrets under names that may be shown.
-func (c *serveCommand) keyring() *signature.Keyring {
-	var keys []signature.Key
-	if c.WebhookSecret != "" {
-		keys = append(keys, signature.Key{ID: "current", Secret: []byte(c.WebhookSecret)})
-	}
-	if c.WebhookSecretPrevious != "" {
-		keys = append(keys, signature.Key{ID: "previous", Secret: []byte(c.WebhookSecretPrevious)})
-	}
-	return signature.NewKeyring(keys...)
 }
 
 func (c *serveCommand) tokens() []string {
@@ -141,15 +127,14 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		}
 	}()
 	log.Info("starting", "app", c.AppName, "version", Version())
-	keys, tokens := c.keyring(), c.tokens()
-	c.warn(log, tokens)
+	c.warn(log)
 
 	// The metrics watch the store, and the store reports to the metrics.
 	var db message.Store
 	metrics := telemetry.NewMetrics(telemetry.Options{
 		Version: Version(),
 		Routes:  httpapi.Routes(),
-		KeyIDs:  map[string][]string{message.SourceNative: keys.IDs()},
+		Sources: c.sources(),
 		Store:   func() message.StoreStatus { return db.Status() },
 		Lost:    lines.Lost,
 	})
@@ -172,28 +157,33 @@ func (c *serveCommand) Run(e *environment) (err error) {
 
 	api := httpapi.New(httpapi.Options{
 		Store:            db,
-		Native:           provider.Native{Keys: keys},
 		Metrics:          metrics,
 		Lines:            lines,
 		Level:            level,
 		Logger:           log,
-		Tokens:           tokens,
+		Access:           c.access(),
 		MaxBodyBytes:     c.MaxBodyBytes,
 		MaxInflightBytes: c.MaxInflightBytes,
 		SaveTimeout:      c.SaveTimeout,
 		WriteTimeout:     c.WriteTimeout,
 	})
+	defer api.Close()
 	return c.serve(e.ctx, log, api, db.Failed())
 }
 
-func (c *serveCommand) warn(log *slog.Logger, tokens []string) {
-	switch {
-	case c.WebhookSecret == "":
-		log.Warn("WEBHOOK_SECRET is not set: every webhook is answered 503")
-	case len(c.WebhookSecret) < shortSecret:
-		log.Warn("WEBHOOK_SECRET is short: take at least 16 bytes", "bytes", len(c.WebhookSecret))
+// access is who may do what.
+func (c *serveCommand) access() httpapi.Access {
+	return httpapi.Access{Providers: c.list(), Tokens: c.tokens()}
+}
+
+func (c *serveCommand) warn(log *slog.Logger) {
+	if len(c.on()) == 0 {
+		log.Warn("no secret is set, neither WEBHOOK_SECRET nor that of a provider: every webhook is answered 503")
 	}
-	if len(tokens) == 0 {
+	for _, w := range c.warnings() {
+		log.Warn(w)
+	}
+	if len(c.tokens()) == 0 {
 		log.Warn("API_TOKEN is not set: whoever reaches this server can read the messages")
 	}
 }

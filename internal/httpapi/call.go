@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"lyftr/internal/provider"
 	"lyftr/internal/telemetry"
 )
 
@@ -25,11 +27,20 @@ type call struct {
 	err    error
 	waited bool // on purpose, so that its time says nothing
 
-	webhook   bool
+	webhook   bool   // a delivery
+	source    string // its provider's
 	messageID string
 	dup       bool
 	mismatch  bool
 	result    telemetry.Result
+
+	messages, statuses, ignored int // what a delivery holds
+
+	reason string            // why it was refused
+	size   int64             // of its body, as far as that is known
+	hash   [sha256.Size]byte // of the body of one that was refused, if it was read
+
+	delivery provider.Request
 
 	line []byte // room for the log line
 }
@@ -81,7 +92,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.record(c, start)
 
 	aborted := errors.Is(c.err, errAborted)
-	c.ResponseWriter, c.r, c.err = nil, nil, nil
+	c.ResponseWriter, c.r, c.err, c.delivery = nil, nil, nil, provider.Request{}
 	s.calls.Put(c)
 	if aborted {
 		panic(http.ErrAbortHandler) // the connection cannot be used again
@@ -120,10 +131,12 @@ func (s *Server) record(c *call, start time.Time) {
 	}
 	if c.webhook {
 		s.Metrics.Delivery(c.result)
+		s.Metrics.Updates(c.source, c.messages, c.statuses, c.ignored)
 		if c.mismatch {
 			s.Metrics.Mismatch()
 		}
 	}
+	s.remember(c, now)
 	line := telemetry.RequestLine{
 		Time:      now,
 		RequestID: c.id,
@@ -136,6 +149,10 @@ func (s *Server) record(c *call, start time.Time) {
 		Dup:       c.dup,
 		Mismatch:  c.mismatch,
 		Result:    c.result,
+		Messages:  c.messages,
+		Statuses:  c.statuses,
+		Ignored:   c.ignored,
+		Reason:    c.reason,
 	}
 	if line.Level() < s.Level {
 		return

@@ -18,7 +18,7 @@ const answerTime = 10 * time.Second
 // eraseMessages answers DELETE /messages. It goes on when the client has gone:
 // an erasure that was asked for is not left half done. Only Stop breaks it off.
 func (s *Server) eraseMessages(c *call) error {
-	if len(s.tokens) == 0 {
+	if len(s.access.Load().tokens) == 0 {
 		return errNoToken
 	}
 	from, err := parseEraseQuery(c.r)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lyftr/internal/message"
+	"lyftr/internal/provider"
 	"lyftr/internal/telemetry"
 )
 
@@ -25,6 +26,7 @@ func (e *answerError) Error() string { return e.detail }
 
 var (
 	errSignature   = &answerError{http.StatusUnauthorized, "invalid signature", telemetry.ResultInvalidSignature}
+	errChallenge   = &answerError{http.StatusForbidden, "wrong verify token", telemetry.ResultInvalidChallenge}
 	errToken       = &answerError{http.StatusUnauthorized, "missing or wrong API token", ""}
 	errNoToken     = &answerError{http.StatusForbidden, "erasing messages needs an API token, and none is configured: set API_TOKEN", ""}
 	errTooLarge    = &answerError{http.StatusRequestEntityTooLarge, "body too large", telemetry.ResultTooLarge}
@@ -76,6 +78,9 @@ func (s *Server) answer(c *call) {
 		c.result = known.result
 		if c.result == "" {
 			c.result = telemetry.ResultError
+		}
+		if c.reason == "" {
+			c.reason = s.reason(c, known)
 		}
 	}
 	h := c.Header()
@@ -130,6 +135,24 @@ func (s *Server) explain(c *call, err error) (*answerError, any) {
 		known = errInternal
 	}
 	return known, known.detail
+}
+
+// reason says why a delivery was refused, for whoever runs the service. It is
+// empty for what is not the sender's fault.
+func (s *Server) reason(c *call, known *answerError) string {
+	if known.status >= http.StatusInternalServerError {
+		return ""
+	}
+	if refusal, ok := errors.AsType[*provider.Refusal](c.err); ok {
+		if hint := s.hint(c); hint != "" {
+			return refusal.Reason + "; " + hint
+		}
+		return refusal.Reason
+	}
+	if invalid, ok := errors.AsType[*message.InvalidError](c.err); ok {
+		return invalid.Error()
+	}
+	return known.detail
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

@@ -20,11 +20,11 @@ type faulty struct {
 	ready         func(context.Context) error
 }
 
-func (f *faulty) Save(ctx context.Context, m []message.Message) ([]message.Outcome, error) {
+func (f *faulty) Save(ctx context.Context, m []message.Message, statuses []message.Status) ([]message.Outcome, error) {
 	if f.save != nil {
 		return f.save(ctx, m)
 	}
-	return f.Store.Save(ctx, m)
+	return f.Store.Save(ctx, m, statuses)
 }
 
 func (f *faulty) List(ctx context.Context, q message.Query) (message.Page, error) {

@@ -27,7 +27,6 @@ import (
 	"lyftr/internal/httpapi"
 	"lyftr/internal/message"
 	"lyftr/internal/provider"
-	"lyftr/internal/signature"
 	"lyftr/internal/store"
 	"lyftr/internal/telemetry"
 )
@@ -59,7 +58,9 @@ const patience = 20 * time.Second
 
 // config is what a test may change of a service.
 type config struct {
-	keys         []signature.Key
+	secret       string // of lyftr's own format
+	previous     string
+	setup        func(provider.Provider) // called with each, before it is prepared
 	tokens       []string
 	level        slog.Level
 	maxBody      int64
@@ -107,7 +108,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		}
 	})
 	c := config{
-		keys:         []signature.Key{{ID: "current", Secret: []byte(secret)}},
+		secret:       secret,
 		maxBody:      1 << 20,
 		maxInflight:  64 << 20,
 		saveTimeout:  5 * time.Second,
@@ -125,17 +126,32 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		served:  make(chan error, 1),
 		never:   append([]string{"Hello"}, c.tokens...),
 	}
-	for _, k := range c.keys {
-		s.never = append(s.never, string(k.Secret))
+	for _, k := range []string{c.secret, c.previous} {
+		if k != "" {
+			s.never = append(s.never, k)
+		}
 	}
 	s.lines = telemetry.NewLineWriter(s.journal)
 	log := telemetry.NewLogger(s.lines, c.level)
-	keys := signature.NewKeyring(c.keys...)
+	providers := provider.All()
+	sources := make([]string, len(providers))
+	for i, p := range providers {
+		if c.setup != nil {
+			c.setup(p)
+		}
+		if n, ok := p.(*provider.Native); ok {
+			n.Secret, n.Previous = c.secret, c.previous
+		}
+		if err := p.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		sources[i] = p.Source()
+	}
 	var used message.Store
 	s.metrics = telemetry.NewMetrics(telemetry.Options{
 		Version: "test",
 		Routes:  httpapi.Routes(),
-		KeyIDs:  map[string][]string{message.SourceNative: keys.IDs()},
+		Sources: sources,
 		Store:   func() message.StoreStatus { return used.Status() },
 		Lost:    s.lines.Lost,
 	})
@@ -152,12 +168,11 @@ func start(t testing.TB, changes ...func(*config)) *service {
 	}
 	s.api = httpapi.New(httpapi.Options{
 		Store:            used,
-		Native:           provider.Native{Keys: keys},
 		Metrics:          s.metrics,
 		Lines:            s.lines,
 		Level:            c.level,
 		Logger:           log,
-		Tokens:           c.tokens,
+		Access:           httpapi.Access{Providers: providers, Tokens: c.tokens},
 		MaxBodyBytes:     c.maxBody,
 		MaxInflightBytes: c.maxInflight,
 		SaveTimeout:      c.saveTimeout,
@@ -216,6 +231,7 @@ func (s *service) stop() []entry {
 		if err := <-s.served; !errors.Is(err, http.ErrServerClosed) {
 			s.t.Errorf("serve: %v", err)
 		}
+		s.api.Close()
 		metrics := s.scrape()
 		if err := errors.Join(s.real.Close(), s.lines.Close()); err != nil {
 			s.t.Errorf("close: %v", err)
@@ -353,7 +369,7 @@ func (s *service) save(messages ...message.Message) {
 	s.t.Helper()
 	const batch = 100 // a commit has a time limit
 	for some := range slices.Chunk(messages, batch) {
-		if _, err := s.real.Save(s.t.Context(), some); err != nil {
+		if _, err := s.real.Save(s.t.Context(), some, nil); err != nil {
 			s.t.Fatal(err)
 		}
 	}

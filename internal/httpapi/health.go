@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -32,8 +33,8 @@ func (s *Server) ready(c *call) error {
 			s.Logger.Error("store is not ready", "error", err.Error(), "not_logged_before", skipped)
 		}
 	}
-	if s.Native.Keys.Empty() {
-		checks["secret"], ok = "WEBHOOK_SECRET is not set", false
+	if !slices.ContainsFunc(s.access.Load().providers, isOn) {
+		checks["secret"], ok = "no secret is set, neither WEBHOOK_SECRET nor that of a provider", false
 	}
 	if s.draining.Load() {
 		checks["server"], ok = "shutting down", false

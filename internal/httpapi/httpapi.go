@@ -4,8 +4,6 @@ package httpapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"io"
 	"log/slog"
 	"net/http"
@@ -20,10 +18,9 @@ import (
 	"lyftr/internal/telemetry"
 )
 
-// Options are what the server works with. All but Tokens must be set.
+// Options are what the server works with. All must be set.
 type Options struct {
 	Store   message.Store
-	Native  provider.Native
 	Metrics *telemetry.Metrics
 	// Lines takes the log line of each request, written in one piece; those
 	// below Level are left out.
@@ -31,9 +28,9 @@ type Options struct {
 	Level slog.Level
 	// Logger takes what a line cannot hold, such as the stack of a panic.
 	Logger *slog.Logger
-	// Tokens are the API tokens; without any, messages are shown to everybody.
-	Tokens []string
-	// MaxBodyBytes is the longest body that is read.
+	// Access says who may do what, until Allow changes it.
+	Access Access
+	// MaxBodyBytes is the longest body in lyftr's own format.
 	MaxBodyBytes int64
 	// MaxInflightBytes bounds the bodies that are held at one time.
 	MaxInflightBytes int64
@@ -50,7 +47,8 @@ type Server struct {
 	mux *http.ServeMux
 	// messageByID is the route of messagePath, which dispatch takes by itself.
 	messageByID methods
-	tokens      [][sha256.Size]byte
+	access      atomic.Pointer[access]
+	refusals    *refusals
 	errors      *telemetry.Limiter
 	inflight    atomic.Int64
 	draining    atomic.Bool
@@ -75,9 +73,8 @@ type route struct {
 	statuses []int
 }
 
-// routes are all routes there are.
+// routes are all routes there are, but those of the providers.
 var routes = []route{
-	{"POST", "/webhook", "/webhook", (*Server).webhook, false, []int{200, 400, 401, 413, 415, 422, 503}},
 	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 499, 503}},
 	{"DELETE", "/messages", "/messages", (*Server).eraseMessages, true, []int{200, 401, 403, 422, 499, 503}},
 	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
@@ -85,9 +82,38 @@ var routes = []route{
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/export", "/export", (*Server).export, true, []int{200, 401, 422, 499, 503, 505}},
+	{"GET", "/rejected", "/rejected", (*Server).rejected, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
+}
+
+// deliveries are the routes of the providers, in their order.
+func deliveries(providers []provider.Provider) []route {
+	var list []route
+	for i, p := range providers {
+		path := deliveryPath(p)
+		list = append(list, route{"POST", path, path, func(s *Server, c *call) error { return s.deliver(c, i) }, false,
+			[]int{200, 400, 401, 413, 415, 422, 503}})
+		if _, ok := p.(provider.Challenger); ok {
+			list = append(list, route{"GET", path, path, func(s *Server, c *call) error { return s.challenge(c, i) }, false,
+				[]int{200, 403, 503}})
+		}
+	}
+	return list
+}
+
+// deliveryPath is where a provider's deliveries are received.
+func deliveryPath(p provider.Provider) string {
+	if p.Source() == message.SourceNative {
+		return "/webhook"
+	}
+	return "/webhook/" + p.Source()
+}
+
+// allRoutes are those of the providers and the others.
+func allRoutes(providers []provider.Provider) []route {
+	return append(deliveries(providers), routes...)
 }
 
 // messagePath is the only path that matches what is not clean.
@@ -99,7 +125,7 @@ const unmatched = "unmatched"
 // Routes lists the labels and statuses of the requests' metrics.
 func Routes() []telemetry.Route {
 	list := []telemetry.Route{{Path: unmatched, Statuses: []int{404, 405}}}
-	for _, r := range routes {
+	for _, r := range allRoutes(provider.All()) {
 		list = append(list, telemetry.Route{Path: r.label, Statuses: append([]int{500}, r.statuses...)})
 	}
 	return list
@@ -115,15 +141,14 @@ func New(o Options) *Server {
 		heartbeat: feedHeartbeat,
 		exports:   make(chan struct{}, maxExports),
 	}
+	s.refusals = &refusals{store: o.Store}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.readers = newReaders(o.Store, s.ending.Done())
 	s.calls.New = func() any { return &call{} }
 	s.bodies.New = func() any { return new([]byte) }
-	for _, t := range o.Tokens {
-		s.tokens = append(s.tokens, sha256.Sum256([]byte(t)))
-	}
+	s.Allow(o.Access)
 	byPath := map[string]methods{}
-	for _, r := range routes {
+	for _, r := range allRoutes(o.Access.Providers) {
 		byPath[r.path] = append(byPath[r.path], r)
 	}
 	s.messageByID = byPath[messagePath]
@@ -162,6 +187,10 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // an erasure is broken off, which the next call goes on with; and none of them
 // begins from now on.
 func (s *Server) End() { s.end() }
+
+// Close writes what the server has noted to the store. It is called when no
+// request is left and before the store is closed.
+func (s *Server) Close() { s.refusals.close() }
 
 // dispatch finds the route. ServeMux would redirect a path that is not clean,
 // and a redirected POST loses its body: here such a path has no route, except
@@ -208,24 +237,4 @@ func (s *Server) serve(c *call, m methods) {
 	}
 	c.Header().Set("Allow", m.allow())
 	c.err = errMethod
-}
-
-// authorize checks the API token, if one is needed, in constant time.
-func (s *Server) authorize(r *http.Request) error {
-	if len(s.tokens) == 0 {
-		return nil
-	}
-	values := r.Header["Authorization"]
-	if len(values) == 1 {
-		scheme, token, _ := strings.Cut(values[0], " ")
-		sum := sha256.Sum256([]byte(token))
-		match := 0
-		for i := range s.tokens {
-			match |= subtle.ConstantTimeCompare(s.tokens[i][:], sum[:])
-		}
-		if match == 1 && strings.EqualFold(scheme, "Bearer") {
-			return nil
-		}
-	}
-	return errToken
 }

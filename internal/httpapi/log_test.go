@@ -66,7 +66,7 @@ func TestLogTimes(t *testing.T) {
 	f := &faulty{}
 	f.save = func(ctx context.Context, m []message.Message) ([]message.Outcome, error) {
 		<-time.After(takes)
-		return f.Store.Save(ctx, m)
+		return f.Store.Save(ctx, m, nil)
 	}
 	s := start(t, withFault(f))
 	before := time.Now()
@@ -121,7 +121,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 		return msg(id, append([]any{"from", "+" + number, "to", "+" + other, "text", "zqtext"}, changes...)...)
 	}
 	keys := func(c *config) {
-		c.keys = []signature.Key{{ID: "current", Secret: []byte("zqsecret")}, {ID: "previous", Secret: []byte("zqprevious")}}
+		c.secret, c.previous = "zqsecret", "zqprevious"
 		c.tokens = []string{"zqtoken"}
 	}
 	fail := map[string]error{

@@ -126,7 +126,7 @@ func TestSignatureForms(t *testing.T) {
 func TestSecretRotation(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(c *config) {
-		c.keys = []signature.Key{{ID: "current", Secret: []byte(secret)}, {ID: "previous", Secret: []byte("the-secret-before")}}
+		c.previous = "the-secret-before"
 	})
 	body := msg("rotated")
 	s.post(body, header("X-Signature", signature.SignHex([]byte("the-secret-before"), []byte(body)))).is(t, 200, okBody)
@@ -141,7 +141,7 @@ func TestSecretRotation(t *testing.T) {
 
 func TestNoSecret(t *testing.T) {
 	t.Parallel()
-	s := start(t, func(c *config) { c.keys = nil })
+	s := start(t, func(c *config) { c.secret = "" })
 	unsigned := header("X-Signature")
 	empty := header("X-Signature", signature.SignHex(nil, []byte(hello)))
 	for _, change := range []func(*http.Request){unsigned, empty, header("X-Signature", helloSignature)} {

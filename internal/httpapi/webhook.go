@@ -2,68 +2,133 @@ package httpapi
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"lyftr/internal/message"
+	"lyftr/internal/provider"
 	"lyftr/internal/telemetry"
 )
 
-// webhook takes a delivery: read, verify, parse, save, acknowledge.
-func (s *Server) webhook(c *call) error {
-	c.webhook = true
-	if s.Native.Keys.Empty() {
+// deliver takes a delivery to the provider with that index: read, verify, parse,
+// save, acknowledge.
+func (s *Server) deliver(c *call, index int) error {
+	p := s.access.Load().providers[index]
+	c.webhook, c.source = true, p.Source()
+	if !isOn(p) {
+		c.reason = p.Switch() + " is not set"
 		return errNoSecret
 	}
-	body, release, err := s.readBody(c)
+	body, release, err := s.readBody(c, s.maxBody(p))
 	if err != nil {
 		return err
 	}
 	defer release()
-	keyID, ok := s.Native.Verify(c.r.Header, body)
-	if !ok {
-		return errSignature
+	if err := s.take(c, p, body); err != nil {
+		if !errors.Is(err, message.ErrUnavailable) {
+			c.hash = sha256.Sum256(body) // as long as there is a body
+		}
+		return err
 	}
-	s.Metrics.SecretUsed(s.Native.Source(), keyID)
-	messages, err := s.Native.Parse(body)
+	return p.Acknowledge(c)
+}
+
+// take is what deliver does with a body.
+func (s *Server) take(c *call, p provider.Provider, body []byte) error {
+	c.delivery = provider.Request{Header: c.r.Header, URL: c.r.URL, Body: body, Now: time.Now()}
+	keyID, err := p.Verify(&c.delivery)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errSignature, err)
+	}
+	s.Metrics.SecretUsed(p.Source(), keyID)
+	content, err := p.Parse(&c.delivery)
 	if err != nil {
 		if invalid, ok := errors.AsType[*message.InvalidError](err); ok {
 			c.messageID = invalid.MessageID
 		}
 		return err
 	}
-	c.messageID = messages[0].ID
+	return s.store(c, content)
+}
 
+// maxBody is the longest body that the provider may send.
+func (s *Server) maxBody(p provider.Provider) int64 {
+	if p.Source() == message.SourceNative {
+		return s.MaxBodyBytes
+	}
+	return provider.MaxBodyBytes
+}
+
+// isOn reports whether the provider has a secret.
+func isOn(p provider.Provider) bool { return len(p.KeyIDs()) > 0 }
+
+// store saves what a delivery holds, all or nothing, and notes what became of it
+// for the log line and the metrics.
+func (s *Server) store(c *call, content provider.Content) error {
+	c.messages, c.statuses, c.ignored = len(content.Messages), len(content.Statuses), content.Ignored
+	switch {
+	case len(content.Messages) > 0:
+		c.messageID = content.Messages[0].ID
+	case len(content.Statuses) > 0:
+		c.messageID = content.Statuses[0].ID
+	default:
+		c.result = telemetry.ResultIgnored
+		return nil
+	}
 	// A client that goes away does not take back what it has sent.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), s.SaveTimeout)
 	defer cancel()
-	outcomes, err := s.Store.Save(ctx, messages)
+	outcomes, err := s.Store.Save(ctx, content.Messages, content.Statuses)
 	if err != nil {
 		return err
 	}
-	s.note(c, messages, outcomes)
-	return s.Native.Acknowledge(c)
-}
-
-// note keeps what became of the messages for the log line and the metrics.
-func (s *Server) note(c *call, messages []message.Message, outcomes []message.Outcome) {
 	c.result, c.dup = telemetry.ResultDuplicate, true
 	now := time.Now()
 	for i, o := range outcomes {
 		if o.Mismatch {
 			c.mismatch = true
 		}
-		if !o.Duplicate {
-			c.result, c.dup = telemetry.ResultCreated, false
-			s.Metrics.Stored(messages[i].At, now)
+		if o.Duplicate {
+			continue
+		}
+		c.result, c.dup = telemetry.ResultCreated, false
+		if i < len(content.Messages) {
+			s.Metrics.Stored(content.Messages[i].At, now)
 		}
 	}
+	return nil
 }
+
+// challenge answers a provider that asks whether the path is meant for it.
+func (s *Server) challenge(c *call, index int) error {
+	p := s.access.Load().providers[index]
+	c.webhook, c.source, c.result = true, p.Source(), telemetry.ResultChallenge
+	if !isOn(p) {
+		c.reason = p.Switch() + " is not set"
+		return errNoSecret
+	}
+	query, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		c.reason = "the query of the URL cannot be parsed"
+		return errChallenge
+	}
+	answer, err := p.(provider.Challenger).Challenge(query)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errChallenge, err)
+	}
+	c.Header()["Content-Type"] = plainType
+	_, err = io.WriteString(c, answer)
+	return err
+}
+
+var plainType = []string{"text/plain; charset=utf-8"}
 
 const (
 	// keptBody is the longest buffer that is kept for the next body, in bytes.
@@ -76,13 +141,14 @@ const (
 // has arrived of it counts against MaxInflightBytes, not what was announced: a
 // sender that announces a long body and sends none of it must not use up what
 // others need.
-func (s *Server) readBody(c *call) (body []byte, release func(), err error) {
+func (s *Server) readBody(c *call, longest int64) (body []byte, release func(), err error) {
 	for _, e := range c.r.Header["Content-Encoding"] {
 		if e != "" && !strings.EqualFold(e, "identity") {
 			return nil, nil, errEncoding
 		}
 	}
-	if c.r.ContentLength > s.MaxBodyBytes {
+	c.size = max(0, c.r.ContentLength)
+	if c.r.ContentLength > longest {
 		c.Header()["Connection"] = closeConnection // what is not read cannot be skipped
 		return nil, nil, errTooLarge
 	}
@@ -101,7 +167,8 @@ func (s *Server) readBody(c *call) (body []byte, release func(), err error) {
 		}
 		return nil
 	}
-	*buf, err = readAll((*buf)[:0], http.MaxBytesReader(c.ResponseWriter, c.r.Body, s.MaxBodyBytes), reserve)
+	*buf, err = readAll((*buf)[:0], http.MaxBytesReader(c.ResponseWriter, c.r.Body, longest), reserve)
+	c.size = max(c.size, int64(len(*buf)))
 	if err == nil {
 		return *buf, release, nil
 	}

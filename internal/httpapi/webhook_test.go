@@ -331,7 +331,7 @@ func TestClientGoesAwayDuringSave(t *testing.T) {
 				if err := errors.Join(ctx.Err(), tt.err); err != nil {
 					return nil, err
 				}
-				return f.Store.Save(ctx, m)
+				return f.Store.Save(ctx, m, nil)
 			}
 			s := start(t, withFault(f), func(c *config) {
 				c.saveTimeout = 2 * patience

@@ -28,9 +28,14 @@ const (
 type Message struct {
 	Source string // which provider delivered it, SourceNative for lyftr's own format
 	ID     string // message_id; opaque, compared byte for byte
-	From   string // sender, E.164-like
-	To     string // recipient, E.164-like
-	TS     string // the sender's timestamp, exactly as it was received
+	// From and To are sender and recipient: E.164-like in lyftr's own format; of
+	// a provider also what it knows somebody by who has no number, empty if it
+	// named nobody.
+	From, To string
+	TS       string // the sender's timestamp, exactly as it was received
+	// TSIsArrival says that the sender gave no time that can be read, so that TS
+	// is when the message arrived: a repeat has another one. It is not stored.
+	TSIsArrival bool
 	// At is the instant that TS names, in UTC. Order and time filters use it.
 	At time.Time
 	// Text is nil when the message has none; an empty text is not nil.
@@ -39,24 +44,31 @@ type Message struct {
 	// call of Store.Save zero means now. Of a stored message it is zero if that
 	// is not known, since an earlier service accepted it.
 	ReceivedAt time.Time
+	// Raw is the message as its provider sent it, a JSON object with all that has
+	// no place above; nil if there is nothing more to be known. List leaves it out.
+	Raw []byte
 }
 
 // SameContent reports whether two messages of one identity say the same. TS is
-// compared as text: a sender that repeats itself repeats its bytes.
+// compared as text: a sender that repeats itself repeats its bytes. Raw is not
+// compared: a provider may add to it what it learnt meanwhile.
 func (m *Message) SameContent(o *Message) bool {
-	if m.From != o.From || m.To != o.To || m.TS != o.TS || (m.Text == nil) != (o.Text == nil) {
+	if m.From != o.From || m.To != o.To || (m.Text == nil) != (o.Text == nil) {
+		return false
+	}
+	if m.TS != o.TS && !m.TSIsArrival && !o.TSIsArrival {
 		return false
 	}
 	return m.Text == nil || *m.Text == *o.Text
 }
 
-// Outcome says what became of one message given to Store.Save.
+// Outcome says what became of one message or status given to Store.Save.
 type Outcome struct {
 	// Duplicate is true if the identity was stored before, by an earlier call,
 	// an earlier message of the same call, or a call that ran at the same time.
 	Duplicate bool
-	// Mismatch is true for a duplicate whose content differs from what is
-	// stored. The stored content stays.
+	// Mismatch is true for a message that is a duplicate whose content differs
+	// from what is stored. The stored content stays.
 	Mismatch bool
 }
 

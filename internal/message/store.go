@@ -9,14 +9,15 @@ import (
 // from many goroutines at once. Every error that a later attempt may cure has
 // ErrUnavailable in its tree.
 type Store interface {
-	// Save stores all the messages or none, and returns after the commit that
-	// holds them is on disk. There is one outcome for each message, in order; a
-	// duplicate is an outcome, not an error. Messages must be valid.
+	// Save stores all the messages and statuses or none, and returns after the
+	// commit that holds them is on disk. There is one outcome for each message, in
+	// order, then one for each status; a duplicate is an outcome, not an error.
+	// Messages must be valid.
 	//
-	// When ctx ends before the commit the error is ErrUnavailable and the
-	// messages are stored once or not at all; the store may still be reading
-	// them, so they must not be changed afterwards.
-	Save(ctx context.Context, messages []Message) ([]Outcome, error)
+	// When ctx ends before the commit the error is ErrUnavailable and they are
+	// stored once or not at all; the store may still be reading them, so they must
+	// not be changed afterwards.
+	Save(ctx context.Context, messages []Message, statuses []Status) ([]Outcome, error)
 
 	// List returns one page of the messages that match, with the number of all
 	// that match, both of the same moment. It returns ErrBadCursor for a cursor
@@ -33,6 +34,15 @@ type Store interface {
 	// it returns the first by source, in byte order, of those that share the ID.
 	Get(ctx context.Context, source, id string) (Message, error)
 
+	// Statuses returns what was reported of one message, by At, then Status, also
+	// if the message is not stored; none if nothing was. With an empty source it
+	// takes the first source, in byte order, that reported anything of that ID.
+	Statuses(ctx context.Context, source, id string) ([]Status, error)
+
+	// WalkStatuses calls yield for every status, ordered by ID, Source and Status
+	// in byte order, with the promises of Walk.
+	WalkStatuses(ctx context.Context, yield func(Status) error) error
+
 	// Stats sums up the messages that match the filter.
 	Stats(ctx context.Context, f Filter) (Stats, error)
 
@@ -46,12 +56,14 @@ type Store interface {
 	// far and ErrUnavailable; calling it again goes on.
 	//
 	// A removed message stays known by a hash of its identity: saving it again
-	// is a duplicate, never a mismatch, and does not bring it back.
+	// is a duplicate, never a mismatch, and does not bring it back. With it go its
+	// statuses, and those that are reported of it later are duplicates. Erase also
+	// removes every status whose Recipient is the sender.
 	Erase(ctx context.Context, from string) (removed int64, err error)
 
 	// Expire removes, in the same way, the messages whose At and whose ReceivedAt
 	// are both before the time; of one whose ReceivedAt is not known At alone
-	// counts.
+	// counts. Statuses go by their ReceivedAt, and with their message.
 	Expire(ctx context.Context, before time.Time) (removed int64, err error)
 
 	// Feed returns the messages behind a position in the order in which they
@@ -69,6 +81,14 @@ type Store interface {
 	// nothing, but not by duplicates. It is meant to be taken before Feed and
 	// waited for when Feed finds nothing.
 	Changed() <-chan struct{}
+
+	// Reject remembers refused deliveries, the oldest first, and forgets all but
+	// about the last MaxRejections. It never waits for long.
+	Reject(ctx context.Context, rejections []Rejection) error
+
+	// Rejected returns the refused deliveries that are remembered, the newest
+	// first, at most limit of them.
+	Rejected(ctx context.Context, limit int) ([]Rejection, error)
 
 	// Ready returns nil if a message could be saved now, else what is wrong.
 	Ready(ctx context.Context) error

@@ -20,11 +20,20 @@ const (
 	sig  = "ff1016e524bc9299d18988ecf27a880af9428140e3850af0c73ea1eef091a4cb"
 )
 
-func native() provider.Native {
-	return provider.Native{Keys: signature.NewKeyring(
-		signature.Key{ID: "current", Secret: []byte("testsecret")},
-		signature.Key{ID: "previous", Secret: []byte("oldsecret")},
-	)}
+func native(t testing.TB) *provider.Native {
+	t.Helper()
+	n := &provider.Native{Secret: "testsecret", Previous: "oldsecret"}
+	if err := n.Prepare(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// verify returns the id of the key that a delivery is signed with, and whether
+// there is one.
+func verify(p provider.Provider, h http.Header, body []byte) (keyID string, ok bool) {
+	keyID, err := p.Verify(&provider.Request{Header: h, Body: body})
+	return keyID, err == nil
 }
 
 func TestNativeVerify(t *testing.T) {
@@ -53,7 +62,7 @@ func TestNativeVerify(t *testing.T) {
 		{"header of another provider", http.Header{"X-Hub-Signature-256": {"sha256=" + sig}}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			id, ok := native().Verify(c.header, []byte(body))
+			id, ok := verify(native(t), c.header, []byte(body))
 			if id != c.want || ok != (c.want != "") {
 				t.Errorf("got %q, %v; want %q", id, ok, c.want)
 			}
@@ -66,7 +75,7 @@ func TestNativeVerifyHeaderName(t *testing.T) {
 	for _, name := range []string{"X-Signature", "x-signature", "X-SIGNATURE"} {
 		h := http.Header{}
 		h.Set(name, sig)
-		if _, ok := native().Verify(h, []byte(body)); !ok {
+		if _, ok := verify(native(t), h, []byte(body)); !ok {
 			t.Errorf("%s is not found", name)
 		}
 	}
@@ -76,16 +85,19 @@ func TestNativeVerifyHeaderName(t *testing.T) {
 func TestNativeVerifyRawBody(t *testing.T) {
 	h := http.Header{"X-Signature": {sig}}
 	for _, other := range []string{"", " " + body, body + "\n", "{" + body[1:len(body)-1] + " }"} {
-		if _, ok := native().Verify(h, []byte(other)); ok {
+		if _, ok := verify(native(t), h, []byte(other)); ok {
 			t.Errorf("verified %q", other)
 		}
 	}
 }
 
 func TestNativeNoKeys(t *testing.T) {
-	n := provider.Native{Keys: signature.NewKeyring()}
+	n := &provider.Native{}
+	if err := n.Prepare(); err != nil {
+		t.Fatal(err)
+	}
 	for _, s := range []string{"", sig, signature.SignHex(nil, []byte(body))} {
-		if _, ok := n.Verify(http.Header{"X-Signature": {s}}, []byte(body)); ok {
+		if _, ok := verify(n, http.Header{"X-Signature": {s}}, []byte(body)); ok {
 			t.Errorf("verified %q without a key", s)
 		}
 	}
@@ -97,15 +109,16 @@ func TestNativeParse(t *testing.T) {
 		Source: "native", ID: "m1", From: "+919876543210", To: "+14155550100",
 		TS: "2025-01-15T10:00:00Z", At: time.Date(2025, 1, 15, 10, 0, 0, 0, time.UTC), Text: &text,
 	}}
-	got, err := native().Parse([]byte(body))
+	content, err := native(t).Parse(&provider.Request{Body: []byte(body)})
+	got := content.Messages
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got[0].Source != native().Source() {
-		t.Errorf("message of %q from provider %q", got[0].Source, native().Source())
+	if got[0].Source != native(t).Source() {
+		t.Errorf("message of %q from provider %q", got[0].Source, native(t).Source())
 	}
 }
 
@@ -113,7 +126,8 @@ func TestNativeParseRefuses(t *testing.T) {
 	for name, body := range map[string]string{
 		"not JSON": "x", "not an object": "[]", "two messages": "[" + body + "," + body + "]", "faults": `{"message_id":"m1"}`,
 	} {
-		got, err := native().Parse([]byte(body))
+		content, err := native(t).Parse(&provider.Request{Body: []byte(body)})
+		got := content.Messages
 		var invalid *message.InvalidError
 		if !errors.As(err, &invalid) || len(invalid.Faults) == 0 || got != nil {
 			t.Errorf("%s: got %+v, %v; want a *message.InvalidError", name, got, err)
@@ -123,7 +137,7 @@ func TestNativeParseRefuses(t *testing.T) {
 
 func TestNativeAcknowledge(t *testing.T) {
 	w := httptest.NewRecorder()
-	if err := native().Acknowledge(w); err != nil {
+	if err := native(t).Acknowledge(w); err != nil {
 		t.Fatal(err)
 	}
 	if w.Code != http.StatusOK || w.Body.String() != `{"status":"ok"}` || w.Header().Get("Content-Type") != "application/json" {
@@ -139,7 +153,7 @@ var errGone = errors.New("connection reset")
 func (goneWriter) Write([]byte) (int, error) { return 0, errGone }
 
 func TestNativeAcknowledgeGone(t *testing.T) {
-	if err := native().Acknowledge(goneWriter{httptest.NewRecorder()}); !errors.Is(err, errGone) {
+	if err := native(t).Acknowledge(goneWriter{httptest.NewRecorder()}); !errors.Is(err, errGone) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -168,16 +182,16 @@ func FuzzSignatureHeader(f *testing.F) {
 				want = "previous"
 			}
 		}
-		if id, ok := native().Verify(h, body); id != want || ok != (want != "") {
+		if id, ok := verify(native(t), h, body); id != want || ok != (want != "") {
 			t.Fatalf("%q: got %q, %v; want %q", h, id, ok, want)
 		}
 
 		// Whatever the body is, its own signature alone is right, twice is not.
 		right := signature.SignHex([]byte("oldsecret"), body)
-		if id, ok := native().Verify(http.Header{"X-Signature": {right}}, body); !ok || id != "previous" {
+		if id, ok := verify(native(t), http.Header{"X-Signature": {right}}, body); !ok || id != "previous" {
 			t.Fatalf("the right one: got %q, %v", id, ok)
 		}
-		if _, ok := native().Verify(http.Header{"X-Signature": {right, first}}, body); ok {
+		if _, ok := verify(native(t), http.Header{"X-Signature": {right, first}}, body); ok {
 			t.Fatalf("accepted two values, the second %q", first)
 		}
 	})

@@ -35,12 +35,15 @@ type ringKey struct {
 // state is one reusable HMAC computation.
 type state struct {
 	mac hash.Hash
-	sum [sha256.Size]byte
+	sum []byte
 }
 
-// NewKeyring returns a keyring of the keys. It panics on an empty secret, with
-// which everybody could sign.
-func NewKeyring(keys ...Key) *Keyring {
+// NewKeyring returns a keyring of the keys for HMAC-SHA256. It panics on an
+// empty secret, with which everybody could sign.
+func NewKeyring(keys ...Key) *Keyring { return NewKeyringOf(sha256.New, keys...) }
+
+// NewKeyringOf is NewKeyring for HMAC over another hash.
+func NewKeyringOf(hash func() hash.Hash, keys ...Key) *Keyring {
 	r := &Keyring{}
 	for _, k := range keys {
 		if len(k.Secret) == 0 {
@@ -48,7 +51,10 @@ func NewKeyring(keys ...Key) *Keyring {
 		}
 		secret := append([]byte(nil), k.Secret...)
 		r.keys = append(r.keys, ringKey{id: k.ID, macs: &sync.Pool{
-			New: func() any { return &state{mac: hmac.New(sha256.New, secret)} },
+			New: func() any {
+				mac := hmac.New(hash, secret)
+				return &state{mac: mac, sum: make([]byte, 0, mac.Size())}
+			},
 		}})
 	}
 	return r
@@ -79,28 +85,41 @@ func (r *Keyring) VerifyHex(body []byte, signature string) (keyID string, ok boo
 	if _, err := hex.Decode(got[:], text[:]); err != nil {
 		return "", false
 	}
+	return r.Verify([][]byte{got[:]}, body)
+}
+
+// Verify reports whether one of the macs is the HMAC of the parts, one behind the
+// other, under one of the keys, and which key. It tries every key and compares
+// in constant time.
+func (r *Keyring) Verify(macs [][]byte, parts ...[]byte) (keyID string, ok bool) {
 	for i := range r.keys {
-		s := r.keys[i].sign(body)
-		if hmac.Equal(s.sum[:], got[:]) && !ok {
-			keyID, ok = r.keys[i].id, true
+		s := r.keys[i].macs.Get().(*state)
+		s.mac.Reset()
+		for _, p := range parts {
+			s.mac.Write(p)
+		}
+		s.sum = s.mac.Sum(s.sum[:0])
+		for _, mac := range macs {
+			if hmac.Equal(s.sum, mac) && !ok {
+				keyID, ok = r.keys[i].id, true
+			}
 		}
 		r.keys[i].macs.Put(s)
 	}
 	return keyID, ok
 }
 
-func (k *ringKey) sign(body []byte) *state {
-	s := k.macs.Get().(*state)
-	s.mac.Reset()
-	s.mac.Write(body)
-	s.mac.Sum(s.sum[:0])
-	return s
+// Sign returns the HMAC of the parts, one behind the other.
+func Sign(hash func() hash.Hash, secret []byte, parts ...[]byte) []byte {
+	mac := hmac.New(hash, secret)
+	for _, p := range parts {
+		mac.Write(p)
+	}
+	return mac.Sum(nil)
 }
 
 // SignHex returns the HMAC-SHA256 of body under the secret in lower-case hex,
 // as the header X-Signature carries it.
 func SignHex(secret, body []byte) string {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(body)
-	return hex.EncodeToString(mac.Sum(nil))
+	return hex.EncodeToString(Sign(sha256.New, secret, body))
 }

@@ -24,6 +24,10 @@ type RequestLine struct {
 	Dup       bool
 	Mismatch  bool // left out if false
 	Result    Result
+	// What the delivery holds; left out if it is one message or nothing.
+	Messages, Statuses, Ignored int
+	// Reason is why the delivery was refused; left out if empty.
+	Reason string
 	// Error is the cause of a 5xx; left out if empty.
 	Error   string
 	Skipped int // how often the same error was not given before; left out if 0
@@ -68,6 +72,14 @@ func (l *RequestLine) Append(b []byte) []byte {
 			b = append(b, `,"mismatch":true`...)
 		}
 		b = appendString(append(b, `,"result":`...), string(l.Result))
+		if l.Messages > 1 || l.Statuses > 0 || l.Ignored > 0 {
+			b = strconv.AppendInt(append(b, `,"messages":`...), int64(l.Messages), 10)
+			b = strconv.AppendInt(append(b, `,"statuses":`...), int64(l.Statuses), 10)
+			b = strconv.AppendInt(append(b, `,"ignored":`...), int64(l.Ignored), 10)
+		}
+	}
+	if l.Reason != "" {
+		b = appendString(append(b, `,"reason":`...), l.Reason)
 	}
 	if l.Error != "" {
 		b = appendString(append(b, `,"error":`...), l.Error)

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,13 +28,18 @@ const (
 	ResultBadRequest       Result = "bad_request"       // 400, the body did not arrive whole
 	ResultUnavailable      Result = "unavailable"       // 503
 	ResultNotConfigured    Result = "not_configured"    // 503, no secret is set
+	ResultLimited          Result = "limited"           // 429, the client failed too often
+	ResultIgnored          Result = "ignored"           // 200, it holds nothing that lyftr keeps
+	ResultChallenge        Result = "challenge"         // 200, the provider asked whether the path is meant for it
+	ResultInvalidChallenge Result = "invalid_challenge" // 403
 	ResultError            Result = "error"             // 500
 )
 
 // Results are all results of a delivery.
 var Results = []Result{
 	ResultCreated, ResultDuplicate, ResultInvalidSignature, ResultValidationError, ResultTooLarge,
-	ResultUnsupported, ResultBadRequest, ResultUnavailable, ResultNotConfigured, ResultError,
+	ResultUnsupported, ResultBadRequest, ResultUnavailable, ResultNotConfigured, ResultLimited,
+	ResultIgnored, ResultChallenge, ResultInvalidChallenge, ResultError,
 }
 
 // Reason is why messages were removed.
@@ -55,7 +61,7 @@ type Route struct {
 type Options struct {
 	Version string
 	Routes  []Route
-	KeyIDs  map[string][]string // source → ids of its secrets
+	Sources []string // of the providers
 	Store   func() message.StoreStatus
 	Lost    func() int64 // writes of the log that failed
 }
@@ -73,7 +79,9 @@ type Metrics struct {
 	panics     prometheus.Counter
 	removed    map[Reason]prometheus.Counter
 	delay      prometheus.Histogram
-	secretUses map[secretKey]prometheus.Counter
+	secrets    *prometheus.CounterVec
+	secretUses sync.Map                                   // secretKey → prometheus.Counter
+	updates    map[string][updateKinds]prometheus.Counter // by source
 	commit     prometheus.Histogram
 	batch      prometheus.Histogram
 	readers    prometheus.Gauge
@@ -86,14 +94,18 @@ type requestKey struct {
 
 type secretKey struct{ source, key string }
 
+// updateKinds is how many kinds of updates there are: messages, statuses, and
+// what is ignored.
+const updateKinds = 3
+
 // NewMetrics registers the metrics.
 func NewMetrics(o Options) *Metrics {
 	m := &Metrics{
-		registry:   prometheus.NewRegistry(),
-		known:      map[requestKey]prometheus.Counter{},
-		webhook:    map[Result]prometheus.Counter{},
-		secretUses: map[secretKey]prometheus.Counter{},
-		removed:    map[Reason]prometheus.Counter{},
+		registry: prometheus.NewRegistry(),
+		known:    map[requestKey]prometheus.Counter{},
+		webhook:  map[Result]prometheus.Counter{},
+		updates:  map[string][updateKinds]prometheus.Counter{},
+		removed:  map[Reason]prometheus.Counter{},
 	}
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
@@ -130,9 +142,15 @@ func NewMetrics(o Options) *Metrics {
 		Name: "lyftr_secret_uses_total", Help: "Valid signatures by source and key id.",
 	}, []string{"source", "key"})
 	m.registry.MustRegister(secrets)
-	for source, keys := range o.KeyIDs {
-		for _, key := range keys {
-			m.secretUses[secretKey{source, key}] = secrets.WithLabelValues(source, key)
+	m.secrets = secrets
+	updates := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lyftr_updates_total", Help: "Messages and statuses in deliveries, repeats too, and updates that lyftr does not keep, by source.",
+	}, []string{"source", "kind"})
+	m.registry.MustRegister(updates)
+	for _, source := range o.Sources {
+		m.Secrets(source, []string{"current", "previous"})
+		m.updates[source] = [updateKinds]prometheus.Counter{
+			updates.WithLabelValues(source, "message"), updates.WithLabelValues(source, "status"), updates.WithLabelValues(source, "ignored"),
 		}
 	}
 
@@ -142,7 +160,7 @@ func NewMetrics(o Options) *Metrics {
 		[]float64{0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400, 604800})
 	m.commit = m.histogram("lyftr_commit_duration_seconds", "Time of a commit, from its begin to the disk's word.",
 		[]float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10})
-	m.batch = m.histogram("lyftr_commit_batch_messages", "Messages in a commit.",
+	m.batch = m.histogram("lyftr_commit_batch_messages", "Messages and statuses in a commit.",
 		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})
 	m.mismatches = m.counter("lyftr_mismatches_total", "Duplicates whose content differed from what is stored; the stored content stayed.")
 	m.panics = m.counter("lyftr_panics_total", "Requests that ended in a panic.")
@@ -220,15 +238,35 @@ func (m *Metrics) Panic() { m.panics.Inc() }
 
 // SecretUsed counts a signature that the key made.
 func (m *Metrics) SecretUsed(source, keyID string) {
-	if c, ok := m.secretUses[secretKey{source, keyID}]; ok {
-		c.Inc()
+	if c, ok := m.secretUses.Load(secretKey{source, keyID}); ok {
+		c.(prometheus.Counter).Inc()
 	}
 }
 
-// Committed notes one commit.
-func (m *Metrics) Committed(took time.Duration, messages int) {
+// Secrets makes the series of the secrets of a source. Others are not counted.
+func (m *Metrics) Secrets(source string, keyIDs []string) {
+	for _, id := range keyIDs {
+		m.secretUses.Store(secretKey{source, id}, m.secrets.WithLabelValues(source, id))
+	}
+}
+
+// Updates counts what a delivery of the source held.
+func (m *Metrics) Updates(source string, messages, statuses, ignored int) {
+	kinds, ok := m.updates[source]
+	if !ok {
+		return
+	}
+	for i, n := range [updateKinds]int{messages, statuses, ignored} {
+		if n > 0 {
+			kinds[i].Add(float64(n))
+		}
+	}
+}
+
+// Committed notes one commit of messages and statuses.
+func (m *Metrics) Committed(took time.Duration, rows int) {
 	m.commit.Observe(took.Seconds())
-	m.batch.Observe(float64(messages))
+	m.batch.Observe(float64(rows))
 }
 
 // Handler serves the metrics as Prometheus text.

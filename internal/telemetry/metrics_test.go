@@ -25,7 +25,7 @@ func options() telemetry.Options {
 			{Path: "/messages", Statuses: []int{200, 422}},
 			{Path: "unmatched", Statuses: []int{404, 405}},
 		},
-		KeyIDs: map[string][]string{"native": {"current", "previous"}},
+		Sources: []string{"native"},
 		Store: func() message.StoreStatus {
 			return message.StoreStatus{Messages: 11, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
 		},

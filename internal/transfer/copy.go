@@ -162,7 +162,7 @@ func (c *Copier) saveAll(ctx context.Context, messages []message.Message) ([]cop
 	if len(messages) == 0 {
 		return nil, nil
 	}
-	outcomes, err := c.To.Save(ctx, messages)
+	outcomes, err := c.To.Save(ctx, messages, nil)
 	switch {
 	case err == nil:
 		results := make([]copyResult, len(outcomes))

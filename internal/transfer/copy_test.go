@@ -56,7 +56,7 @@ func numbered(from, n int) (messages []message.Message) {
 
 func save(t *testing.T, db message.Store, messages ...message.Message) {
 	t.Helper()
-	if _, err := db.Save(t.Context(), messages); err != nil {
+	if _, err := db.Save(t.Context(), messages, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -229,11 +229,11 @@ type faulty struct {
 	feed func() error
 }
 
-func (f faulty) Save(ctx context.Context, messages []message.Message) ([]message.Outcome, error) {
+func (f faulty) Save(ctx context.Context, messages []message.Message, statuses []message.Status) ([]message.Outcome, error) {
 	if err := f.save(messages); err != nil {
 		return nil, err
 	}
-	return f.Store.Save(ctx, messages)
+	return f.Store.Save(ctx, messages, statuses)
 }
 
 func (f faulty) Feed(ctx context.Context, after string, limit int) (message.FeedPage, error) {

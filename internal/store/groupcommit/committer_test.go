@@ -119,7 +119,7 @@ func save(ctx context.Context, q *groupcommit.Queue, ids ...string) <-chan answe
 func saveMessages(ctx context.Context, q *groupcommit.Queue, m []message.Message) <-chan answer {
 	c := make(chan answer, 1)
 	go func() {
-		outcomes, err := q.Save(ctx, m)
+		outcomes, err := q.Save(ctx, m, nil)
 		c <- answer{outcomes, err}
 	}()
 	synctest.Wait()

@@ -24,18 +24,18 @@ type Options struct {
 	// MaxWaiting is how many calls may wait for the writer; a call beyond it
 	// fails at once with message.ErrUnavailable. Default 4096.
 	MaxWaiting int
-	// MaxRows is how many messages one transaction takes, unless a single call
-	// brings more. Default 1000.
+	// MaxRows is how many messages and statuses one transaction takes, unless a
+	// single call brings more. Default 1000.
 	MaxRows int
-	// MaxBytes is roughly how many bytes of text one transaction takes, unless
-	// a single call brings more. Default 1 MiB.
+	// MaxBytes is roughly how many bytes of text and raw JSON one transaction
+	// takes, unless a single call brings more. Default 1 MiB.
 	MaxBytes int
 	// Idle is the time without work after which the writer calls
 	// Committer.Idle. Default 1 s.
 	Idle time.Duration
-	// OnCommit, if set, is told of every commit that succeeded, by the writer
-	// goroutine.
-	OnCommit func(took time.Duration, messages int)
+	// OnCommit, if set, is told of every commit that succeeded and of how many
+	// messages and statuses it held, by the writer goroutine.
+	OnCommit func(took time.Duration, rows int)
 }
 
 func (o Options) withDefaults() Options {
@@ -56,7 +56,7 @@ func (o Options) withDefaults() Options {
 
 // Committer is the database's side, called by the writer goroutine only.
 type Committer interface {
-	// Commit stores the messages of all calls in one transaction and sets each
+	// Commit stores what all calls hold in one transaction and sets each
 	// call's Outcomes, or its Err if the call's own messages could not be
 	// stored while the others' were. If it returns an error, nothing is known
 	// to be stored, and every call fails with that error.
@@ -65,16 +65,36 @@ type Committer interface {
 	Idle(ctx context.Context)
 }
 
-// Call is one caller's messages on their way through a commit.
+// Call is one caller's messages and statuses on their way through a commit.
 type Call struct {
 	Messages []message.Message
-	// Outcomes has room for one outcome a message; Commit appends them.
+	Statuses []message.Status
+	// Outcomes has room for one outcome a message and then one a status; Commit
+	// appends them.
 	Outcomes []message.Outcome
 	// Err is this call's own failure.
 	Err error
 
 	ctx  context.Context
 	done chan struct{}
+}
+
+// rows is how many messages and statuses the call holds.
+func (c *Call) rows() int { return len(c.Messages) + len(c.Statuses) }
+
+// bytes is roughly how long they are.
+func (c *Call) bytes() (n int) {
+	for i := range c.Messages {
+		m := &c.Messages[i]
+		if m.Text != nil {
+			n += len(*m.Text)
+		}
+		n += len(m.Raw)
+	}
+	for i := range c.Statuses {
+		n += len(c.Statuses[i].Raw)
+	}
+	return n
 }
 
 // ErrQueueFull is the error of a call that found the queue full.
@@ -124,13 +144,14 @@ func New(c Committer, o Options) *Queue {
 	return q
 }
 
-// Save has the messages committed and returns their outcomes, one each. When
+// Save has the messages and statuses committed and returns their outcomes, one each. When
 // ctx ends first it returns message.ErrUnavailable; the messages may then still
 // be committed. A call whose context ended while it waited is not begun.
-func (q *Queue) Save(ctx context.Context, messages []message.Message) ([]message.Outcome, error) {
+func (q *Queue) Save(ctx context.Context, messages []message.Message, statuses []message.Status) ([]message.Outcome, error) {
 	c := &Call{
 		Messages: messages,
-		Outcomes: make([]message.Outcome, 0, len(messages)),
+		Statuses: statuses,
+		Outcomes: make([]message.Outcome, 0, len(messages)+len(statuses)),
 		ctx:      ctx,
 		done:     make(chan struct{}),
 	}
@@ -235,11 +256,11 @@ func (q *Queue) gather(batch []*Call, first *Call) (_ []*Call, next *Call) {
 	rows, bytes := 0, 0
 	for c := first; ; {
 		if c.ctx.Err() == nil { // else its caller has the answer already
-			size := textBytes(c.Messages)
-			if len(batch) > 0 && (rows+len(c.Messages) > q.opts.MaxRows || bytes+size > q.opts.MaxBytes) {
+			more, size := c.rows(), c.bytes()
+			if len(batch) > 0 && (rows+more > q.opts.MaxRows || bytes+size > q.opts.MaxBytes) {
 				return batch, c
 			}
-			batch, rows, bytes = append(batch, c), rows+len(c.Messages), bytes+size
+			batch, rows, bytes = append(batch, c), rows+more, bytes+size
 		}
 		q.waiting.Add(-1)
 		if rows >= q.opts.MaxRows || bytes >= q.opts.MaxBytes {
@@ -255,15 +276,6 @@ func (q *Queue) gather(batch []*Call, first *Call) (_ []*Call, next *Call) {
 			return batch, nil
 		}
 	}
-}
-
-func textBytes(messages []message.Message) (n int) {
-	for i := range messages {
-		if t := messages[i].Text; t != nil {
-			n += len(*t)
-		}
-	}
-	return n
 }
 
 // commit runs one transaction and wakes its callers. It uses no caller's
@@ -282,10 +294,10 @@ func (q *Queue) commit(batch []*Call) {
 			c.Outcomes, c.Err = nil, err
 		case c.Err != nil:
 			c.Outcomes = nil
-		case len(c.Outcomes) != len(c.Messages):
+		case len(c.Outcomes) != c.rows():
 			c.Outcomes, c.Err = nil, errors.New("groupcommit: a call got no outcome")
 		default:
-			stored += len(c.Messages)
+			stored += c.rows()
 		}
 	}
 	if err == nil && stored > 0 && q.opts.OnCommit != nil {

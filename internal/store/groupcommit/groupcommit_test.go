@@ -73,7 +73,7 @@ func TestQueueFull(t *testing.T) {
 		b, d := save(t.Context(), q, "b"), save(t.Context(), q, "d")
 
 		start := time.Now()
-		_, err := q.Save(t.Context(), messages("e"))
+		_, err := q.Save(t.Context(), messages("e"), nil)
 		if !errors.Is(err, groupcommit.ErrQueueFull) || !errors.Is(err, message.ErrUnavailable) {
 			t.Errorf("Save to a full queue: got %v, want ErrQueueFull in ErrUnavailable", err)
 		}
@@ -347,7 +347,7 @@ func TestOutcomesMissing(t *testing.T) {
 func TestOutcomesAreTheCallsOwn(t *testing.T) {
 	q := groupcommit.New(instant{}, groupcommit.Options{})
 	defer q.Close()
-	got, err := q.Save(t.Context(), messages("new", "dup", "dup mismatch", "new"))
+	got, err := q.Save(t.Context(), messages("new", "dup", "dup mismatch", "new"), nil)
 	want := []message.Outcome{{}, {Duplicate: true}, {Duplicate: true, Mismatch: true}, {}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Save: %v, outcomes (-want +got):\n%s", err, diff)
@@ -387,7 +387,7 @@ func TestClose(t *testing.T) {
 		closed := make(chan struct{})
 		go func() { q.Close(); close(closed) }()
 		synctest.Wait()
-		_, err := q.Save(t.Context(), messages("late"))
+		_, err := q.Save(t.Context(), messages("late"), nil)
 		if !errors.Is(err, groupcommit.ErrClosed) || !errors.Is(err, message.ErrUnavailable) {
 			t.Errorf("Save after Close: got %v, want ErrClosed in ErrUnavailable", err)
 		}
@@ -407,7 +407,7 @@ func TestClose(t *testing.T) {
 			wantSaved(t, s, 1)
 		}
 		q.Close() // again: nothing
-		if _, err := q.Save(t.Context(), messages("late")); !errors.Is(err, groupcommit.ErrClosed) {
+		if _, err := q.Save(t.Context(), messages("late"), nil); !errors.Is(err, groupcommit.ErrClosed) {
 			t.Errorf("Save after Close: got %v, want ErrClosed", err)
 		}
 	})

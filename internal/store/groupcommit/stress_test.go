@@ -73,7 +73,7 @@ func TestStress(t *testing.T) {
 				for i := range batch {
 					batch[i].ID = fmt.Sprintf("%d/%d/%d", caller, n, i)
 				}
-				outcomes, err := q.Save(ctx, batch)
+				outcomes, err := q.Save(ctx, batch, nil)
 				cancel()
 				switch {
 				case err == nil && len(outcomes) == len(batch):

@@ -57,7 +57,7 @@ func BenchmarkRows(b *testing.B) {
 						if i >= b.N {
 							return
 						}
-						if _, err := s.Save(b.Context(), messages[i:i+1]); err != nil {
+						if _, err := s.Save(b.Context(), messages[i:i+1], nil); err != nil {
 							b.Error(err)
 							return
 						}

@@ -30,7 +30,7 @@ func (l *ledger) keepSaving(ctx context.Context, t *testing.T, s *Store, name st
 	for i := 0; ctx.Err() == nil; i++ {
 		id := fmt.Sprintf("%s-%d", name, i-i%3/2) // every third one again
 		within, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		_, err := s.Save(within, newMessages(id))
+		_, err := s.Save(within, newMessages(id), nil)
 		cancel()
 		l.mu.Lock()
 		l.sent = append(l.sent, id)
@@ -69,7 +69,7 @@ func (l *ledger) check(t *testing.T, s *Store) {
 	slices.Sort(l.sent)
 	sent := slices.Compact(l.sent)
 	for some := range slices.Chunk(sent, 1000) {
-		if _, err := s.Save(t.Context(), newMessages(some...)); err != nil {
+		if _, err := s.Save(t.Context(), newMessages(some...), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestServerFrozen(t *testing.T) {
 	}
 	server.Resume(t)
 	await(t, "Ready is nil", func() bool { return readyWithin(t, s, time.Second) == nil })
-	if _, err := s.Save(t.Context(), newMessages("b", "c")); err != nil {
+	if _, err := s.Save(t.Context(), newMessages("b", "c"), nil); err != nil {
 		t.Fatal(err)
 	}
 	got := listIDs(t, s)
@@ -198,7 +198,7 @@ func TestDiskFull(t *testing.T) {
 	s := openStore(t, url, Options{})
 	save(t, s, "a")
 	refuse(t, url, "53100", "true")
-	_, err := s.Save(t.Context(), newMessages("b", "c"))
+	_, err := s.Save(t.Context(), newMessages("b", "c"), nil)
 	wantUnavailable(t, "a save", err)
 	wantIDs(t, "stored", listIDs(t, s), "a")
 	server.Exec(t, url, "DROP TRIGGER refuse ON messages")
@@ -236,7 +236,7 @@ func TestDeadlock(t *testing.T) {
 	beginSave(t, conn, "b")
 	saved := make(chan error, 1)
 	go func() {
-		_, err := s.Save(t.Context(), newMessages("a", "b"))
+		_, err := s.Save(t.Context(), newMessages("a", "b"), nil)
 		saved <- err
 	}()
 	// The save has a and waits for b.
@@ -273,7 +273,7 @@ func TestRowRefused(t *testing.T) {
 		c := make(chan error, 1)
 		errs[id] = c
 		go func() {
-			_, err := s.Save(t.Context(), newMessages(id))
+			_, err := s.Save(t.Context(), newMessages(id), nil)
 			c <- err
 		}()
 		if id == "first" {
@@ -348,7 +348,7 @@ func TestStandbyAway(t *testing.T) {
 	wantIDs(t, "shown while the standby is away", listIDs(t, s), "a")
 	standby.Restart(t)
 	await(t, "Ready is nil", func() bool { return readyWithin(t, s, time.Second) == nil })
-	outcomes, err := s.Save(t.Context(), newMessages("a", "b", "c"))
+	outcomes, err := s.Save(t.Context(), newMessages("a", "b", "c"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func TestFailover(t *testing.T) {
 	standby.Exec(t, standby.URL("postgres"), "ALTER SYSTEM RESET synchronous_standby_names")
 	standby.Exec(t, standby.URL("postgres"), "SELECT pg_reload_conf()")
 	await(t, "Ready is nil", func() bool { return readyWithin(t, s, time.Second) == nil })
-	if _, err := s.Save(t.Context(), newMessages("c", "d")); err != nil {
+	if _, err := s.Save(t.Context(), newMessages("c", "d"), nil); err != nil {
 		t.Fatal(err)
 	}
 	receive(t, "those who wait are woken", changed)
@@ -499,7 +499,7 @@ func TestTooManyConnections(t *testing.T) {
 	})
 	free()
 	await(t, "Ready is nil", func() bool { return readyWithin(t, s, time.Second) == nil })
-	if _, err := s.Save(t.Context(), newMessages("b")); err != nil {
+	if _, err := s.Save(t.Context(), newMessages("b"), nil); err != nil {
 		t.Fatal(err)
 	}
 	wantIDs(t, "stored", listIDs(t, s), "a", "b")
@@ -530,7 +530,7 @@ func TestGoroutinesEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Save(t.Context(), newMessages(name)); err != nil {
+		if _, err := s.Save(t.Context(), newMessages(name), nil); err != nil {
 			t.Fatal(err)
 		}
 		feedPage(t, s, "")

@@ -142,7 +142,7 @@ func save(t testing.TB, s *Store, ids ...string) {
 
 func saveMessages(t testing.TB, s *Store, messages ...message.Message) {
 	t.Helper()
-	outcomes, err := s.Save(t.Context(), messages)
+	outcomes, err := s.Save(t.Context(), messages, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func saveWithin(t testing.TB, s *Store, d time.Duration, id string) ([]message.O
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	return s.Save(ctx, newMessages(id))
+	return s.Save(ctx, newMessages(id), nil)
 }
 
 func readyWithin(t testing.TB, s *Store, d time.Duration) error {

@@ -26,7 +26,7 @@ func TestOpenWhileSaving(t *testing.T) {
 	for saver := range 4 {
 		savers.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				if _, err := first.Save(t.Context(), newMessages(fmt.Sprintf("%d-%d", saver, i))); err != nil {
+				if _, err := first.Save(t.Context(), newMessages(fmt.Sprintf("%d-%d", saver, i)), nil); err != nil {
 					t.Error(err)
 				}
 			}
@@ -75,7 +75,7 @@ func TestWarningAtConnecting(t *testing.T) {
 	save(t, s, "a")
 	got, _ := feedIDs(t, s, "")
 	wantIDs(t, "feed", got, "a")
-	outcomes, err := s.Save(t.Context(), newMessages("a"))
+	outcomes, err := s.Save(t.Context(), newMessages("a"), nil)
 	if err != nil || len(outcomes) != 1 || outcomes[0] != (message.Outcome{Duplicate: true}) {
 		t.Errorf("outcomes %v, error %v", outcomes, err)
 	}
@@ -193,7 +193,7 @@ func TestReadOnlyRole(t *testing.T) {
 	if n := reader.Status().Messages; n != 2 {
 		t.Errorf("status: %d messages", n)
 	}
-	if _, err := reader.Save(t.Context(), newMessages("c")); !errors.Is(err, errReadOnly) {
+	if _, err := reader.Save(t.Context(), newMessages("c"), nil); !errors.Is(err, errReadOnly) {
 		t.Errorf("save: %v", err)
 	}
 	if _, err := reader.Erase(t.Context(), "+14155550100"); !errors.Is(err, errReadOnly) {

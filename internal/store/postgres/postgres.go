@@ -169,11 +169,11 @@ func (s *Store) useOffset(ctx context.Context) error {
 }
 
 // Save implements message.Store.
-func (s *Store) Save(ctx context.Context, messages []message.Message) ([]message.Outcome, error) {
+func (s *Store) Save(ctx context.Context, messages []message.Message, statuses []message.Status) ([]message.Outcome, error) {
 	if s.readOnly {
 		return nil, errReadOnly
 	}
-	outcomes, err := s.queue.Save(ctx, messages)
+	outcomes, err := s.queue.Save(ctx, messages, statuses)
 	if err != nil {
 		return nil, fmt.Errorf("save messages: %w", err)
 	}
@@ -193,7 +193,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if s.health.workedWithin(probeAfter) {
 		return nil
 	}
-	if _, err := s.queue.Save(ctx, nil); err != nil {
+	if _, err := s.queue.Save(ctx, nil, nil); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil

@@ -48,7 +48,7 @@ func TestSameMessagesToAll(t *testing.T) {
 			}
 			savers.Go(func() {
 				for _, batch := range orders {
-					outcomes, err := s.Save(t.Context(), batch)
+					outcomes, err := s.Save(t.Context(), batch, nil)
 					if err != nil {
 						t.Error(err)
 						return
@@ -148,7 +148,7 @@ func TestFollowReplicas(t *testing.T) {
 		running.Go(func() {
 			for i := range each {
 				m := newMessage(fmt.Sprintf("%d-%d", saver%savers, i))
-				if _, err := replicas[saver%len(replicas)].Save(ctx, []message.Message{m}); err != nil {
+				if _, err := replicas[saver%len(replicas)].Save(ctx, []message.Message{m}, nil); err != nil {
 					t.Error(err)
 					return
 				}

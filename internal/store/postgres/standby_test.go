@@ -38,7 +38,7 @@ func TestWaitEnded(t *testing.T) {
 	for id, end := range map[string]string{"cancelled": "pg_cancel_backend", "terminated": "pg_terminate_backend"} {
 		saved := make(chan error, 1)
 		go func() {
-			_, err := s.Save(t.Context(), newMessages(id))
+			_, err := s.Save(t.Context(), newMessages(id), nil)
 			saved <- err
 		}()
 		await(t, "the save waits", func() bool { return server.Value(t, unheld, "SELECT count(*) "+waiting) == "1" })
@@ -58,7 +58,7 @@ func TestWaitEnded(t *testing.T) {
 	}
 	standby.Restart(t)
 	await(t, "Ready is nil", func() bool { return readyWithin(t, s, time.Second) == nil })
-	outcomes, err := s.Save(t.Context(), newMessages("cancelled", "terminated"))
+	outcomes, err := s.Save(t.Context(), newMessages("cancelled", "terminated"), nil)
 	if err != nil || len(outcomes) != 2 || !outcomes[0].Duplicate || !outcomes[1].Duplicate {
 		t.Errorf("outcomes %v, error %v", outcomes, err)
 	}
@@ -149,7 +149,7 @@ func TestFailoverFromFrozen(t *testing.T) {
 	await(t, "Ready is nil", func() bool { return readyWithin(t, s, 5*time.Second) == nil })
 	promoted := standby.URL(databaseName(t, url))
 	before := summed(promoted)
-	if _, err := s.Save(t.Context(), newMessages("b", "c")); err != nil {
+	if _, err := s.Save(t.Context(), newMessages("b", "c"), nil); err != nil {
 		t.Fatal(err)
 	}
 	await(t, "it can be read", func() bool { _, err := s.List(t.Context(), message.Query{Limit: 1}); return err == nil })

@@ -283,7 +283,7 @@ func testAdopted(t *testing.T, path string, before, want [][]string) {
 			text := row[4].(string)
 			m.Text = &text
 		}
-		outcomes, err := s.Save(t.Context(), []message.Message{m})
+		outcomes, err := s.Save(t.Context(), []message.Message{m}, nil)
 		wantOutcomes(t, "the repeat of "+id, saved{outcomes, err}, message.Outcome{Duplicate: true})
 	}
 	save(t, s, "new")

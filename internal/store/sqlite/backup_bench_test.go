@@ -104,7 +104,7 @@ func fillForBackup(b *testing.B, path string) {
 		for i := range batch {
 			batch[i] = benchMessage()
 		}
-		if _, err := s.Save(b.Context(), batch); err != nil {
+		if _, err := s.Save(b.Context(), batch, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -139,7 +139,7 @@ func sendPaced(ctx context.Context, b *testing.B, s *Store) []time.Duration {
 			defer tick.Stop()
 			for ctx.Err() == nil {
 				begun := time.Now()
-				if _, err := s.Save(b.Context(), []message.Message{benchMessage()}); err != nil {
+				if _, err := s.Save(b.Context(), []message.Message{benchMessage()}, nil); err != nil {
 					b.Error(err)
 					return
 				}

@@ -116,7 +116,7 @@ func TestWriteLockOutlastsDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	if _, err := s.Save(ctx, messages("b")); !errors.Is(err, message.ErrUnavailable) {
+	if _, err := s.Save(ctx, messages("b"), nil); !errors.Is(err, message.ErrUnavailable) {
 		t.Errorf("Save: got %v, want ErrUnavailable", err)
 	}
 	if took := time.Since(begun); took > 2*time.Second {
@@ -141,7 +141,7 @@ func TestWriteLockOutlastsBusyTimeout(t *testing.T) {
 	onWriter(t, s, "PRAGMA busy_timeout = 10")
 	release := holdWriteLock(t, path)
 	for range 2 {
-		if _, err := s.Save(t.Context(), messages("a")); !errors.Is(err, message.ErrUnavailable) {
+		if _, err := s.Save(t.Context(), messages("a"), nil); !errors.Is(err, message.ErrUnavailable) {
 			t.Errorf("Save: got %v, want ErrUnavailable", err)
 		}
 		if err := s.Ready(t.Context()); err == nil {
@@ -187,7 +187,7 @@ func saveLong(t *testing.T, s *Store, id string) error {
 		text := strings.Repeat("x", message.MaxTextLength)
 		m[i].Text = &text
 	}
-	_, err := s.Save(t.Context(), m)
+	_, err := s.Save(t.Context(), m, nil)
 	return err
 }
 
@@ -209,7 +209,7 @@ func TestFull(t *testing.T) {
 	wantEqual(t, "rows", acknowledged, len(listedIDs(t, s)))
 	wantEqual(t, "Status().Messages", int64(acknowledged), s.Status().Messages)
 	// A repeat needs no space.
-	outcomes, err := s.Save(t.Context(), messages("there"))
+	outcomes, err := s.Save(t.Context(), messages("there"), nil)
 	wantOutcomes(t, "a repeat without space", saved{outcomes, err}, message.Outcome{Duplicate: true})
 	if isFailed(s) {
 		t.Error("a full database ended the store")
@@ -289,14 +289,14 @@ func TestFileGone(t *testing.T) {
 				if err := s.Ready(t.Context()); err == nil {
 					t.Error("Ready is nil without the file")
 				}
-				if outcomes, err := s.Save(t.Context(), messages(id)); !errors.Is(err, message.ErrUnavailable) {
+				if outcomes, err := s.Save(t.Context(), messages(id), nil); !errors.Is(err, message.ErrUnavailable) {
 					t.Errorf("Save: got %v, %v, want ErrUnavailable", outcomes, err)
 				}
 				if !isFailed(s) {
 					t.Error("Failed is not closed")
 				}
 				for range 2 {
-					if outcomes, err := s.Save(t.Context(), messages("later")); !errors.Is(err, message.ErrUnavailable) {
+					if outcomes, err := s.Save(t.Context(), messages("later"), nil); !errors.Is(err, message.ErrUnavailable) {
 						t.Errorf("Save later: got %v, %v, want ErrUnavailable", outcomes, err)
 					}
 				}
@@ -364,7 +364,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if outcomes, err := s.Save(t.Context(), messages("new")); !errors.Is(err, message.ErrUnavailable) {
+	if outcomes, err := s.Save(t.Context(), messages("new"), nil); !errors.Is(err, message.ErrUnavailable) {
 		t.Errorf("Save: got %v, %v, want ErrUnavailable", outcomes, err)
 	}
 	if !isFailed(s) {

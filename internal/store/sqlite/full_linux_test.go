@@ -75,7 +75,7 @@ func fullDisk(t *testing.T) {
 
 	// What is left is a few pages at most, which the probes use up.
 	waitFor(t, "Ready tells that nothing can be written", func() bool { return s.Ready(t.Context()) != nil })
-	outcomes, err := s.Save(t.Context(), messages("there"))
+	outcomes, err := s.Save(t.Context(), messages("there"), nil)
 	wantOutcomes(t, "a repeat on a full disk", saved{outcomes, err}, message.Outcome{Duplicate: true})
 	if err := s.Ready(t.Context()); err == nil {
 		t.Error("Ready is nil on a full disk, since a repeat could be answered")

@@ -145,7 +145,7 @@ func messages(ids ...string) []message.Message {
 
 func save(t *testing.T, s *Store, ids ...string) {
 	t.Helper()
-	if _, err := s.Save(t.Context(), messages(ids...)); err != nil {
+	if _, err := s.Save(t.Context(), messages(ids...), nil); err != nil {
 		t.Fatalf("Save(%q): %v", ids, err)
 	}
 }
@@ -160,7 +160,7 @@ type saved struct {
 func begin(t *testing.T, s *Store, ids ...string) <-chan saved {
 	c := make(chan saved, 1)
 	go func() {
-		outcomes, err := s.Save(t.Context(), messages(ids...))
+		outcomes, err := s.Save(t.Context(), messages(ids...), nil)
 		c <- saved{outcomes, err}
 	}()
 	return c

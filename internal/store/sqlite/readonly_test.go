@@ -75,7 +75,7 @@ func TestReadOnly(t *testing.T) {
 	if st := r.Status(); st.Messages != 2 || st.Identity != identity || identity == "" {
 		t.Errorf("Status is %+v, want 2 messages and the identity %s", st, identity)
 	}
-	if _, err := r.Save(t.Context(), messages("c")); !errors.Is(err, errReadOnly) {
+	if _, err := r.Save(t.Context(), messages("c"), nil); !errors.Is(err, errReadOnly) {
 		t.Errorf("Save: got %v, want errReadOnly", err)
 	}
 	if err := r.Ready(t.Context()); !errors.Is(err, errReadOnly) {

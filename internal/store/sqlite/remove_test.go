@@ -31,7 +31,7 @@ func from(sender string, first, n int) []message.Message {
 
 func saveAll(t testing.TB, s *Store, m []message.Message) {
 	t.Helper()
-	if _, err := s.Save(t.Context(), m); err != nil {
+	if _, err := s.Save(t.Context(), m, nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -384,7 +384,7 @@ func BenchmarkErase(b *testing.B) {
 			defer close(saved)
 			for i := 0; ctx.Err() == nil; i++ {
 				began := time.Now()
-				if _, err := s.Save(context.Background(), from("+5", i, 1)); err != nil {
+				if _, err := s.Save(context.Background(), from("+5", i, 1), nil); err != nil {
 					b.Error(err)
 				}
 				worst = max(worst, time.Since(began))

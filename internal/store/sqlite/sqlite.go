@@ -322,11 +322,11 @@ func (s *Store) openReaders(ctx context.Context) error {
 }
 
 // Save implements message.Store.
-func (s *Store) Save(ctx context.Context, messages []message.Message) ([]message.Outcome, error) {
+func (s *Store) Save(ctx context.Context, messages []message.Message, statuses []message.Status) ([]message.Outcome, error) {
 	if s.queue == nil {
 		return nil, errReadOnly
 	}
-	outcomes, err := s.queue.Save(ctx, messages)
+	outcomes, err := s.queue.Save(ctx, messages, statuses)
 	if err != nil {
 		return nil, fmt.Errorf("save messages: %w", err)
 	}
@@ -353,7 +353,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if lastErr == nil && time.Since(lastOK) < probeAfter {
 		return s.checkFiles()
 	}
-	if _, err := s.queue.Save(ctx, nil); err != nil {
+	if _, err := s.queue.Save(ctx, nil, nil); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil

@@ -119,7 +119,7 @@ func (r *random) save(t *rapid.T) {
 		// As it is stored, so that it is no mismatch.
 		messages = append(messages, r.model.rows[rapid.IntRange(0, known-1).Draw(t, "which")])
 	}
-	got, err := r.Save(t.Context(), messages)
+	got, err := r.Save(t.Context(), messages, nil)
 	if err != nil {
 		t.Fatalf("Save: %v", err)
 	}

@@ -163,7 +163,7 @@ func testOverlappingCalls(t *testing.T, d *db) {
 
 // saveInGoroutine is save where the test may not be ended.
 func saveInGoroutine(t *testing.T, s message.Store, messages ...message.Message) []message.Outcome {
-	outcomes, err := s.Save(t.Context(), messages)
+	outcomes, err := s.Save(t.Context(), messages, nil)
 	if err != nil {
 		t.Errorf("Save: %v", err)
 	}
@@ -174,7 +174,7 @@ func testSaveContextEnded(t *testing.T, d *db) {
 	a, b := newMessage("a", noon), newMessage("b", noon)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if o, err := d.Save(ctx, []message.Message{a, b}); !errors.Is(err, message.ErrUnavailable) || o != nil {
+	if o, err := d.Save(ctx, []message.Message{a, b}, nil); !errors.Is(err, message.ErrUnavailable) || o != nil {
 		t.Errorf("Save with an ended context: got %v, %v, want ErrUnavailable", o, err)
 	}
 	// Stored once or not at all: the repeat finds both alike.

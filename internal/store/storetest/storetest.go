@@ -166,7 +166,7 @@ func instant(ts string) time.Time {
 
 func save(t failer, s message.Store, messages ...message.Message) []message.Outcome {
 	t.Helper()
-	outcomes, err := s.Save(t.Context(), messages)
+	outcomes, err := s.Save(t.Context(), messages, nil)
 	if err != nil {
 		t.Fatalf("Save: %v", err)
 	}
