@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,36 @@ type environment struct {
 	ctx            context.Context
 	stdin          io.Reader
 	stdout, stderr io.Writer
+
+	files files // that the settings were read from
+	// parseAgain reads the flags and settings once more, as they are now.
+	parseAgain func() (*parsed, error)
+}
+
+// parsed is a command line with its settings.
+type parsed struct {
+	commands commands
+	command  *kong.Context
+	files    files
+}
+
+// files are the hashes of the files that settings were read from, by path.
+type files map[string][sha256.Size]byte
+
+// read reads a file and notes that. One that is not there is noted as well.
+func (f files) read(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	f[path] = sha256.Sum256(b)
+	return b, err
+}
+
+// now returns what the same files hold now.
+func (f files) now() files {
+	now := files{}
+	for path := range f {
+		_, _ = now.read(path) // whoever uses it finds out
+	}
+	return now
 }
 
 // usageError is a mistake of whoever called; its exit code is exitUsage.
@@ -62,38 +93,20 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 		fmt.Fprintf(stderr, "lyftr: %s\n", oneLine(err.Error()))
 		return code
 	}
-	dotenv, err := readDotenv(".env")
-	if err != nil {
-		return fail(exitUsage, err)
-	}
 	// An empty variable counts as unset: that is what compose files pass on.
 	variables := func(name string) string { v, _ := getenv(name); return v }
-	file := func(name string) string { return dotenv[name] }
-	c := commands{Serve: serveCommand{providerSettings: newProviderSettings()}}
-	exited := -1 // kong's help calls Exit and goes on
-	parser, err := kong.New(&c,
-		kong.Name("lyftr"),
-		kong.Description("A webhook inbox: receives signed messages, stores each exactly once, and finds them again."),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { exited = code }),
-		kong.Resolvers(settings(variables, file)),
-		kong.ValueFormatter(formatSetting),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-	)
-	if err != nil {
-		return fail(exitFailed, err)
+	p, err := parse(args, variables, stdout, stderr)
+	switch {
+	case errors.Is(err, errHelp):
+		return exitDone
+	case err != nil:
+		return fail(exitUsage, err)
 	}
-	if len(args) == 0 {
-		args = []string{"--help"}
-	}
-	command, err := parser.Parse(args)
-	if exited >= 0 {
-		return exited
-	}
-	if err != nil {
-		return fail(exitUsage, fmt.Errorf("%w (see lyftr --help)", err))
-	}
-	err = command.Run(&environment{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr})
+	err = p.command.Run(&environment{
+		ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr,
+		files:      p.files,
+		parseAgain: func() (*parsed, error) { return parse(args, variables, stdout, stderr) },
+	})
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):
@@ -104,25 +117,69 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	return exitDone
 }
 
+// errHelp is what parse returns when it has printed the help.
+var errHelp = errors.New("help was printed")
+
+// parse parses the arguments. Settings come from flags, then variables, then the
+// file .env in the working directory.
+func parse(args []string, variables func(name string) string, stdout, stderr io.Writer) (*parsed, error) {
+	p := &parsed{files: files{}}
+	dotenv, err := readDotenv(p.files, ".env")
+	if err != nil {
+		return nil, err
+	}
+	p.commands.Serve.providerSettings = newProviderSettings()
+	exited := false // kong's help calls Exit and goes on
+	parser, err := kong.New(&p.commands,
+		kong.Name("lyftr"),
+		kong.Description("A webhook inbox: receives signed messages, stores each exactly once, and finds them again."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { exited = true }),
+		kong.Resolvers(settings(p.files, variables, func(name string) string { return dotenv[name] })),
+		kong.ValueFormatter(formatSetting),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	p.command, err = parser.Parse(args)
+	switch {
+	case exited:
+		return nil, errHelp
+	case err != nil:
+		return nil, fmt.Errorf("%w (see lyftr --help)", err)
+	}
+	return p, nil
+}
+
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // readDotenv reads a .env file; that there is none is no error. The error does
 // not quote the file, which holds secrets.
-func readDotenv(path string) (map[string]string, error) {
-	values, err := godotenv.Read(path)
+func readDotenv(f files, path string) (map[string]string, error) {
+	b, err := f.read(path)
 	switch {
-	case err == nil, errors.Is(err, os.ErrNotExist):
-		return values, nil
+	case errors.Is(err, os.ErrNotExist):
+		return nil, nil
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("%s cannot be read: permission denied", path)
+	case err != nil:
+		return nil, fmt.Errorf("%s cannot be read: %w", path, err)
 	}
-	return nil, fmt.Errorf("%s cannot be parsed: each line must be NAME=value", path)
+	values, err := godotenv.UnmarshalBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be parsed: each line must be NAME=value", path)
+	}
+	return values, nil
 }
 
 // settings resolves flags that have a tag setting from the variable of that
 // name, in the first layer that has it. A flag with the tag secret is also taken
 // from the file that the variable NAME_FILE names, less one newline at its end.
-func settings(layers ...func(string) string) kong.Resolver {
+func settings(f files, layers ...func(string) string) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		name := flag.Tag.Get("setting")
 		if name == "" {
@@ -137,7 +194,7 @@ func settings(layers ...func(string) string) kong.Resolver {
 			case value != "" && file != "":
 				return nil, fmt.Errorf("%s and %s_FILE are both set: keep one", name, name)
 			case file != "":
-				return readSecret(name+"_FILE", file)
+				return readSecret(f, name+"_FILE", file)
 			case value != "":
 				return value, nil
 			}
@@ -146,8 +203,8 @@ func settings(layers ...func(string) string) kong.Resolver {
 	})
 }
 
-func readSecret(name, path string) (any, error) {
-	b, err := os.ReadFile(path)
+func readSecret(f files, name, path string) (any, error) {
+	b, err := f.read(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 )
 
 // healthcheckCommand is lyftr healthcheck.
 type healthcheckCommand struct {
 	Port int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port of the server on this machine."`
+	TLS  string `name:"tls-cert-file" setting:"TLS_CERT_FILE" placeholder:"FILE" help:"Certificate of that server, if it serves HTTPS."`
 	URL  string `placeholder:"URL" help:"Ask this address instead."`
 }
 
@@ -19,15 +19,16 @@ const healthcheckTimeout = 3 * time.Second
 
 // Run fails unless the server says that it is ready.
 func (c *healthcheckCommand) Run(e *environment) error {
-	url := c.URL
+	url, client := c.URL, &http.Client{Timeout: healthcheckTimeout}
 	if url == "" {
-		url = "http://127.0.0.1:" + strconv.Itoa(c.Port) + "/health/ready"
+		url, client.Transport = localServer(c.Port, c.TLS != "")
+		url += "/health/ready"
 	}
 	request, err := http.NewRequestWithContext(e.ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return usagef("--url: %w", err)
 	}
-	response, err := (&http.Client{Timeout: healthcheckTimeout}).Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("healthcheck: %w", err)
 	}

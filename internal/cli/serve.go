@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,9 @@ type serveCommand struct {
 	Port      int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port to listen on; 0 takes a free one."`
 	APIToken  string `name:"api-token" setting:"API_TOKEN" secret:"" placeholder:"TOKEN,…" help:"Tokens, separated by commas, one of which is needed to see messages. Without any they are open."`
 	Retention string `setting:"RETENTION" placeholder:"TIME" help:"How long messages are kept, such as 90d; at least 8d. Without it for ever."`
+
+	TLSCertFile string `name:"tls-cert-file" setting:"TLS_CERT_FILE" placeholder:"FILE" help:"Certificate with its chain, PEM: serve HTTPS alone. Read again when it changes."`
+	TLSKeyFile  string `name:"tls-key-file" setting:"TLS_KEY_FILE" placeholder:"FILE" help:"Key of that certificate, PEM."`
 
 	MaxBodyBytes      int64         `setting:"MAX_BODY_BYTES" default:"1048576" placeholder:"BYTES" help:"Longest body of a webhook."`
 	MaxInflightBytes  int64         `setting:"MAX_INFLIGHT_BYTES" default:"67108864" placeholder:"BYTES" help:"Bodies held at one time; more are answered 503."`
@@ -67,6 +71,9 @@ func (c *serveCommand) check() (slog.Level, error) {
 	}
 	if _, err := parseRetention(c.Retention); err != nil {
 		return 0, err
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		return 0, usagef("TLS_CERT_FILE and TLS_KEY_FILE belong together: set both or neither")
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		return 0, usagef("PORT: %d is not a port: use 0 to 65535", c.Port)
@@ -128,6 +135,10 @@ func (c *serveCommand) Run(e *environment) (err error) {
 	}()
 	log.Info("starting", "app", c.AppName, "version", Version())
 	c.warn(log)
+	cert, err := c.certificate(e.files)
+	if err != nil {
+		return err
+	}
 
 	// The metrics watch the store, and the store reports to the metrics.
 	var db message.Store
@@ -168,7 +179,10 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		WriteTimeout:     c.WriteTimeout,
 	})
 	defer api.Close()
-	return c.serve(e.ctx, log, api, db.Failed())
+	reload := &reloader{command: c, files: e.files, parse: e.parseAgain, allow: api.Allow, cert: cert, log: log}
+	stop := reload.start(e.ctx)
+	defer stop()
+	return c.serve(e.ctx, log, api, cert, db.Failed())
 }
 
 // access is who may do what.
@@ -191,7 +205,7 @@ func (c *serveCommand) warn(log *slog.Logger) {
 // serve listens and answers until ctx ends or failed is closed, then stops in
 // good order: readiness first, then no new connections, then the end of what
 // was accepted.
-func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi.Server, failed <-chan struct{}) error {
+func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi.Server, cert *certificate, failed <-chan struct{}) error {
 	listener, err := net.Listen("tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	if err != nil {
 		return err
@@ -204,11 +218,16 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		IdleTimeout:                  c.IdleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:                     connectionLog(log),
+	}
+	address := listener.Addr().String()
+	listener = netutil.LimitListener(listener, c.MaxConnections)
+	if cert != nil {
+		listener = tls.NewListener(listener, cert.config())
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(netutil.LimitListener(listener, c.MaxConnections)) }()
-	log.Info("listening", "address", listener.Addr().String())
+	go func() { served <- server.Serve(listener) }()
+	log.Info("listening", "address", address, "tls", cert != nil)
 
 	var cause error
 	select {
