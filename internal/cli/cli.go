@@ -128,7 +128,12 @@ func parse(args []string, variables func(name string) string, stdout, stderr io.
 	if err != nil {
 		return nil, err
 	}
-	p.commands.Serve.providerSettings = newProviderSettings()
+	for _, settings := range []*providerSettings{
+		&p.commands.Serve.providerSettings, &p.commands.Send.providerSettings,
+		&p.commands.Sign.providerSettings,
+	} {
+		*settings = newProviderSettings()
+	}
 	exited := false // kong's help calls Exit and goes on
 	parser, err := kong.New(&p.commands,
 		kong.Name("lyftr"),

@@ -2,8 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,14 +11,14 @@ import (
 	"strings"
 	"time"
 
+	"lyftr/internal/message"
 	"lyftr/internal/provider"
-	"lyftr/internal/signature"
 )
 
 // sendCommand is lyftr send.
 type sendCommand struct {
-	URL       string `setting:"LYFTR_URL" default:"http://localhost:8000/webhook" help:"Where to post it."`
-	Secret    string `setting:"WEBHOOK_SECRET" secret:"" placeholder:"SECRET" help:"Secret to sign with."`
+	signer
+	URL       string `setting:"LYFTR_URL" placeholder:"URL" help:"Where to post it; http://localhost:8000 and the provider's path if left out."`
 	Text      string `placeholder:"TEXT" help:"Text of the message; - reads it from standard input."`
 	From      string `default:"+10000000001" placeholder:"NUMBER" help:"Sender."`
 	To        string `default:"+10000000002" placeholder:"NUMBER" help:"Recipient."`
@@ -32,19 +32,24 @@ const sendTimeout = 30 * time.Second
 
 // Run posts the message and prints the answer. Anything but a 200 is a failure.
 func (c *sendCommand) Run(e *environment) error {
-	if c.Secret == "" {
-		return usagef("no secret to sign with: set WEBHOOK_SECRET or give --secret")
-	}
-	body, err := c.body(e.stdin)
+	p, err := c.chosen()
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(e.ctx, http.MethodPost, c.URL, bytes.NewReader(body))
+	body, err := c.body(p, e.stdin)
+	if err != nil {
+		return err
+	}
+	url := cmp.Or(c.URL, "http://localhost:8000"+provider.Path(p))
+	headers, err := c.sign(p, url, body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(e.ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return usagef("--url: %w", err)
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set(provider.HeaderSignature, signature.SignHex([]byte(c.Secret), body))
+	request.Header = headers
 	client := &http.Client{Timeout: sendTimeout}
 	response, err := client.Do(request)
 	if err != nil {
@@ -66,26 +71,22 @@ func (c *sendCommand) Run(e *environment) error {
 }
 
 // body returns the bytes to post.
-func (c *sendCommand) body(stdin io.Reader) ([]byte, error) {
+func (c *sendCommand) body(p provider.Provider, stdin io.Reader) ([]byte, error) {
 	if c.Body != "" {
 		if c.Text != "" || c.MessageID != "" || c.TS != "" {
 			return nil, usagef("--body holds the whole message: leave out --text, --message-id and --ts")
 		}
 		return readInput(c.Body, stdin)
 	}
-	m := struct {
-		ID   string  `json:"message_id"`
-		From string  `json:"from"`
-		To   string  `json:"to"`
-		TS   string  `json:"ts"`
-		Text *string `json:"text,omitempty"`
-	}{c.MessageID, c.From, c.To, c.TS, nil}
+	m := message.Message{ID: c.MessageID, From: c.From, To: c.To, TS: c.TS}
 	if m.ID == "" {
 		m.ID = "send-" + strings.ToLower(rand.Text())
 	}
 	if m.TS == "" {
 		m.TS = time.Now().UTC().Format("2006-01-02T15:04:05Z")
 	}
+	// What is no time is sent as it is, for the server to refuse.
+	m.At, _ = message.ParseTimestamp(m.TS)
 	switch c.Text {
 	case "":
 	case "-":
@@ -98,7 +99,7 @@ func (c *sendCommand) body(stdin io.Reader) ([]byte, error) {
 	default:
 		m.Text = &c.Text
 	}
-	return json.Marshal(m)
+	return p.Compose(m)
 }
 
 // readInput reads a file, or standard input if the name is -.

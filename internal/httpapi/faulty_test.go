@@ -18,6 +18,9 @@ type faulty struct {
 	feed          func(context.Context, string, int) (message.FeedPage, error)
 	walk          func(context.Context, message.Filter, message.Order, func(message.Message) error) error
 	ready         func(context.Context) error
+	statuses      func(context.Context, string, string) ([]message.Status, error)
+	reject        func(context.Context, []message.Rejection) error
+	rejected      func(context.Context, int) ([]message.Rejection, error)
 }
 
 func (f *faulty) Save(ctx context.Context, m []message.Message, statuses []message.Status) ([]message.Outcome, error) {
@@ -76,6 +79,27 @@ func (f *faulty) Walk(ctx context.Context, filter message.Filter, o message.Orde
 	return f.Store.Walk(ctx, filter, o, yield)
 }
 
+func (f *faulty) Statuses(ctx context.Context, source, id string) ([]message.Status, error) {
+	if f.statuses != nil {
+		return f.statuses(ctx, source, id)
+	}
+	return f.Store.Statuses(ctx, source, id)
+}
+
+func (f *faulty) Reject(ctx context.Context, rejections []message.Rejection) error {
+	if f.reject != nil {
+		return f.reject(ctx, rejections)
+	}
+	return f.Store.Reject(ctx, rejections)
+}
+
+func (f *faulty) Rejected(ctx context.Context, limit int) ([]message.Rejection, error) {
+	if f.rejected != nil {
+		return f.rejected(ctx, limit)
+	}
+	return f.Store.Rejected(ctx, limit)
+}
+
 func (f *faulty) Ready(ctx context.Context) error {
 	if f.ready != nil {
 		return f.ready(ctx)
@@ -108,6 +132,9 @@ func withStore(fail func() error) func(*config) {
 		walk: func(context.Context, message.Filter, message.Order, func(message.Message) error) error {
 			return fail()
 		},
-		ready: func(context.Context) error { return fail() },
+		ready:    func(context.Context) error { return fail() },
+		statuses: func(context.Context, string, string) ([]message.Status, error) { return nil, fail() },
+		reject:   func(context.Context, []message.Rejection) error { return fail() },
+		rejected: func(context.Context, int) ([]message.Rejection, error) { return nil, fail() },
 	})
 }

@@ -78,6 +78,7 @@ var routes = []route{
 	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 499, 503}},
 	{"DELETE", "/messages", "/messages", (*Server).eraseMessages, true, []int{200, 401, 403, 422, 499, 503}},
 	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
+	{"GET", "/statuses", "/statuses", (*Server).getStatuses, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
 	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 499, 503}},
@@ -92,7 +93,7 @@ var routes = []route{
 func deliveries(providers []provider.Provider) []route {
 	var list []route
 	for i, p := range providers {
-		path := deliveryPath(p)
+		path := provider.Path(p)
 		list = append(list, route{"POST", path, path, func(s *Server, c *call) error { return s.deliver(c, i) }, false,
 			[]int{200, 400, 401, 413, 415, 422, 503}})
 		if _, ok := p.(provider.Challenger); ok {
@@ -101,14 +102,6 @@ func deliveries(providers []provider.Provider) []route {
 		}
 	}
 	return list
-}
-
-// deliveryPath is where a provider's deliveries are received.
-func deliveryPath(p provider.Provider) string {
-	if p.Source() == message.SourceNative {
-		return "/webhook"
-	}
-	return "/webhook/" + p.Source()
 }
 
 // allRoutes are those of the providers and the others.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -21,20 +22,69 @@ func toJSON(m message.Message) messageJSON {
 	return messageJSON{m.ID, m.From, m.To, m.TS, m.Text}
 }
 
-// fullMessageJSON is a message with all that is known of it.
+// fullMessageJSON is a message as the feed gives it.
 type fullMessageJSON struct {
 	messageJSON
-	Source     string  `json:"source"`
-	ReceivedAt *string `json:"received_at"`
+	Source     string          `json:"source"`
+	ReceivedAt *string         `json:"received_at"`
+	Raw        json.RawMessage `json:"raw,omitempty"`
 }
 
 func toFullJSON(m message.Message) fullMessageJSON {
-	full := fullMessageJSON{toJSON(m), m.Source, nil}
-	if !m.ReceivedAt.IsZero() {
-		at := m.ReceivedAt.Format(time.RFC3339Nano)
-		full.ReceivedAt = &at
+	return fullMessageJSON{toJSON(m), m.Source, timeJSON(m.ReceivedAt), rawJSON(m.Raw)}
+}
+
+// timeJSON is null for the zero time.
+func timeJSON(at time.Time) *string {
+	if at.IsZero() {
+		return nil
 	}
-	return full
+	s := at.UTC().Format(time.RFC3339Nano)
+	return &s
+}
+
+// rawJSON is what a provider sent, as part of an answer; nil if there is none.
+func rawJSON(raw []byte) json.RawMessage {
+	if !json.Valid(raw) {
+		return nil // an answer that cannot be read would be worse
+	}
+	return raw
+}
+
+// oneMessageJSON is a message with all that is known of it.
+type oneMessageJSON struct {
+	messageJSON
+	Source     string          `json:"source"`
+	ReceivedAt *string         `json:"received_at"`
+	Raw        json.RawMessage `json:"raw"`
+	Status     *string         `json:"status"`
+	Statuses   []statusOfJSON  `json:"statuses"`
+}
+
+// statusOfJSON is what was reported of a message.
+type statusOfJSON struct {
+	Status     string          `json:"status"`
+	TS         *string         `json:"ts"`
+	ReceivedAt *string         `json:"received_at"`
+	Recipient  *string         `json:"recipient"`
+	Raw        json.RawMessage `json:"raw"`
+}
+
+// toStatusesJSON returns the status that the message has come to, and all of
+// them.
+func toStatusesJSON(statuses []message.Status) (current *string, all []statusOfJSON) {
+	all = make([]statusOfJSON, len(statuses))
+	for i, s := range statuses {
+		all[i] = statusOfJSON{s.Status, timeJSON(s.At), timeJSON(s.ReceivedAt), nil, rawJSON(s.Raw)}
+		if s.Recipient != "" {
+			all[i].Recipient = &s.Recipient
+		}
+	}
+	if len(statuses) > 0 {
+		status := message.CurrentStatus(statuses)
+		current = &status
+	}
+	return current, all
 }
 
 // listMessages answers GET /messages.
@@ -81,5 +131,42 @@ func (s *Server) getMessage(c *call) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(c, http.StatusOK, toFullJSON(m))
+	statuses, err := s.Store.Statuses(c.r.Context(), m.Source, m.ID)
+	if err != nil {
+		return err
+	}
+	one := oneMessageJSON{messageJSON: toJSON(m), Source: m.Source, ReceivedAt: timeJSON(m.ReceivedAt), Raw: rawJSON(m.Raw)}
+	one.Status, one.Statuses = toStatusesJSON(statuses)
+	return writeJSON(c, http.StatusOK, one)
+}
+
+// getStatuses answers GET /statuses: what was reported of a message, which may
+// be one that was sent by other means and never came to lyftr.
+func (s *Server) getStatuses(c *call) error {
+	v, err := parseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	id, source := v.text("message_id"), v.text("source")
+	if id == "" && len(v.faults) == 0 {
+		v.fault("message_id", message.FaultMissing, "Field required")
+	}
+	if err := v.err(); err != nil {
+		return err
+	}
+	statuses, err := s.Store.Statuses(c.r.Context(), source, id)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		ID     string         `json:"message_id"`
+		Source *string        `json:"source"`
+		Status *string        `json:"status"`
+		Data   []statusOfJSON `json:"data"`
+	}{ID: id}
+	if len(statuses) > 0 {
+		answer.Source = &statuses[0].Source
+	}
+	answer.Status, answer.Data = toStatusesJSON(statuses)
+	return writeJSON(c, http.StatusOK, answer)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"lyftr/internal/message"
+	"lyftr/internal/provider"
 	"lyftr/internal/telemetry"
 )
 
@@ -114,7 +115,7 @@ func (c *call) shownPath() string {
 func (s *Server) deliveryPaths() []string {
 	var paths []string
 	for _, p := range s.access.Load().providers {
-		paths = append(paths, deliveryPath(p))
+		paths = append(paths, provider.Path(p))
 	}
 	return paths
 }
@@ -125,7 +126,7 @@ func (s *Server) hint(c *call) string {
 	for _, p := range s.access.Load().providers {
 		if p.Source() != c.source && p.Recognizes(c.r.Header) {
 			c.source = cmp.Or(c.source, p.Source())
-			return "it looks like a delivery of the source " + p.Source() + ", whose path is " + deliveryPath(p)
+			return "it looks like a delivery of the source " + p.Source() + ", whose path is " + provider.Path(p)
 		}
 	}
 	return ""

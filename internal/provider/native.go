@@ -92,6 +92,9 @@ func acknowledge(w http.ResponseWriter) error {
 
 var statusOK = []byte(`{"status":"ok"}`)
 
+// UseSecret implements Provider.
+func (n *Native) UseSecret(secret string) { n.Secret = secret }
+
 // Compose implements Provider.
 func (*Native) Compose(m message.Message) ([]byte, error) { return compose(m) }
 
@@ -109,7 +112,7 @@ func compose(m message.Message) ([]byte, error) {
 // Sign implements Provider.
 func (n *Native) Sign(_ string, body []byte, _ time.Time) (http.Header, error) {
 	if n.Secret == "" {
-		return nil, errNoSecret
+		return nil, ErrNoSecret
 	}
 	return http.Header{
 		"Content-Type":  {"application/json"},

@@ -33,8 +33,7 @@ const MaxBodyBytes = 4 << 20
 // Provider is one format in which webhooks arrive. After Prepare it is not
 // changed any more and may be used by many goroutines.
 type Provider interface {
-	// Source names it: the source of its messages. Its path is /webhook/ and
-	// the source, but that of lyftr's own format is /webhook.
+	// Source names it: the source of its messages, and the last part of its Path.
 	Source() string
 	// Prepare makes the keys from the settings. The error names the setting that is
 	// wrong and says what would be right; it holds no secret.
@@ -56,11 +55,22 @@ type Provider interface {
 	Parse(r *Request) (Content, error)
 	// Acknowledge tells the sender that the delivery is stored.
 	Acknowledge(w http.ResponseWriter) error
+	// UseSecret sets the current secret in place of the setting's, before Prepare.
+	UseSecret(secret string)
 	// Compose returns the body of a delivery that holds one message.
 	Compose(m message.Message) ([]byte, error)
 	// Sign returns the headers with which a body is posted to the URL, its
-	// signature by the current secret among them.
+	// signature by the current secret among them. It needs no Prepare. Without a
+	// secret the error is ErrNoSecret.
 	Sign(url string, body []byte, now time.Time) (http.Header, error)
+}
+
+// Path is where a provider's deliveries are received.
+func Path(p Provider) string {
+	if p.Source() == message.SourceNative {
+		return "/webhook"
+	}
+	return "/webhook/" + p.Source()
 }
 
 // Challenger is a provider that asks by GET whether a path is meant for it.
@@ -98,8 +108,8 @@ func refusef(format string, args ...any) error {
 	return &Refusal{fmt.Sprintf(format, args...)}
 }
 
-// errNoSecret is what Sign returns without a secret to sign with.
-var errNoSecret = errors.New("no secret to sign with")
+// ErrNoSecret is what Sign returns without a secret to sign with.
+var ErrNoSecret = errors.New("no secret to sign with")
 
 // Names of the keys of a setting and of its PREVIOUS.
 const (
