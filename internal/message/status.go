@@ -1,6 +1,10 @@
 package message
 
-import "time"
+import (
+	"cmp"
+	"strings"
+	"time"
+)
 
 // Status is what a provider reported of a message that was sent: that it was
 // sent, delivered, read and so on. Source, ID and Status together are its
@@ -64,28 +68,33 @@ func rank(status string) int {
 // is the end, unless a delivery is of a later time. Statuses that have no place
 // on the way count only if there is no other. It is empty if there is none.
 func CurrentStatus(statuses []Status) string {
-	var current *Status
+	var farthest, failure *Status
+	var arrived time.Time // the last time at which it was surely not lost
 	for i := range statuses {
-		if s := &statuses[i]; current == nil || s.follows(current) {
-			current = s
+		s := &statuses[i]
+		switch r := rank(s.Status); {
+		case r == rankFailed:
+			if failure == nil || s.later(failure) {
+				failure = s
+			}
+			continue
+		case r >= rankDelivered && s.At.After(arrived):
+			arrived = s.At
+		}
+		if farthest == nil || rank(s.Status) > rank(farthest.Status) || rank(s.Status) == rank(farthest.Status) && s.later(farthest) {
+			farthest = s
 		}
 	}
-	if current == nil {
-		return ""
+	switch {
+	case failure != nil && !arrived.After(failure.At):
+		return failure.Status
+	case farthest != nil:
+		return farthest.Status
 	}
-	return current.Status
+	return ""
 }
 
-// follows reports whether s takes the place of what was believed so far.
-func (s *Status) follows(o *Status) bool {
-	a, b := rank(s.Status), rank(o.Status)
-	switch {
-	case a == b:
-		return s.At.After(o.At)
-	case a == rankFailed && b >= rankDelivered:
-		return !o.At.After(s.At)
-	case b == rankFailed && a >= rankDelivered:
-		return s.At.After(o.At)
-	}
-	return a > b
+// later orders statuses of one rank.
+func (s *Status) later(o *Status) bool {
+	return cmp.Or(s.At.Compare(o.At), strings.Compare(s.Status, o.Status)) > 0
 }
