@@ -39,14 +39,7 @@ func write(t *testing.T, path, text string) {
 // awaitLog waits until so many lines of the log hold the text.
 func (p *process) awaitLog(t *testing.T, text string, count int) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
-	for strings.Count(strings.Join(p.log(), "\n"), text) < count {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-deadline:
-			t.Fatalf("the log never says %q %d times:\n%s", text, count, strings.Join(p.log(), "\n"))
-		}
-	}
+	waitFor(t, func() bool { return strings.Count(strings.Join(p.log(), "\n"), text) >= count })
 }
 
 // TestRotation changes the secret of senders who never cease: the new one and
@@ -101,9 +94,8 @@ func TestRotation(t *testing.T) {
 	// Whatever is wrong with the files, what is in force stays.
 	write(t, current, "")
 	p.awaitLog(t, "those before stay in force", 1)
-	for then := sent.Load(); sent.Load() < then+100 && !t.Failed(); {
-		<-time.After(time.Millisecond)
-	}
+	then := sent.Load()
+	waitFor(t, func() bool { return sent.Load() > then+100 || t.Failed() })
 	cancel()
 	wg.Wait()
 	if status, _ := postSigned(client, p.url("/webhook"), []byte("{}"), signature.SignHex([]byte("secret-0-of-the-senders"), []byte("{}"))); status != http.StatusUnauthorized {
