@@ -23,6 +23,7 @@ import (
 func All() []Provider {
 	return []Provider{
 		&Native{},
+		&WhatsApp{},
 	}
 }
 
