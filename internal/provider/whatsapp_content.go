@@ -33,11 +33,20 @@ type parcel struct {
 }
 
 func (p *parcel) open(body value) {
-	if object, _ := body.member("object").str(); object != hubObject {
+	var object, entries value
+	for name, m := range body.members() {
+		switch string(name) {
+		case "object":
+			object = m
+		case "entry":
+			entries = m
+		}
+	}
+	if o, _ := object.str(); o != hubObject {
 		p.Ignored++
 		return
 	}
-	for entry := range p.objects(body.member("entry")) {
+	for entry := range p.objects(entries) {
 		for change := range p.objects(entry.member("changes")) {
 			p.change(change)
 		}
