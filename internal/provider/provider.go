@@ -23,6 +23,7 @@ import (
 func All() []Provider {
 	return []Provider{
 		&Native{},
+		&WhatsApp{},
 	}
 }
 
@@ -110,6 +111,10 @@ func refusef(format string, args ...any) error {
 
 // ErrNoSecret is what Sign returns without a secret to sign with.
 var ErrNoSecret = errors.New("no secret to sign with")
+
+// secondsLayout is how a message's TS is written if its provider sends none that
+// a message can have.
+const secondsLayout = "2006-01-02T15:04:05Z"
 
 // Names of the keys of a setting and of its PREVIOUS.
 const (
