@@ -775,3 +775,22 @@ func TestDecodeRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// A provider's body has to be an object; Decode asks for more.
+func TestCheckJSON(t *testing.T) {
+	for _, body := range []string{
+		`{}`, " {\"a\":1}\n", `{"a":1,"a":2}`, `{"a":"\ud800"}`, `{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`,
+	} {
+		if err := message.CheckJSON([]byte(body)); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	for _, body := range []string{``, ` `, `[]`, `null`, `{}{}`, `{"a":}`, "{\"a\":\"\xff\"}", "\xef\xbb\xbf{}"} {
+		err := message.CheckJSON([]byte(body))
+		var invalid, decoded *message.InvalidError
+		_, decodeErr := message.Decode([]byte(body))
+		if !errors.As(err, &invalid) || !errors.As(decodeErr, &decoded) || !cmp.Equal(invalid, decoded) {
+			t.Errorf("%q: got %v, Decode says %v", body, err, decodeErr)
+		}
+	}
+}
