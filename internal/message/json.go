@@ -57,10 +57,20 @@ type decoder struct {
 	faults []Fault
 }
 
-// object parses body, which must be one JSON object, and returns the raw values
-// of its known members, nil where one is absent. It returns false if nothing
-// can be said of the members.
-func (d *decoder) object(body []byte) (members [memberCount][]byte, ok bool) {
+// CheckJSON returns what is wrong with a body that has to be one JSON object in
+// valid UTF-8, as an *InvalidError, or nil. It is all that is asked of what a
+// provider sends: members may be repeated, surrogates stand alone.
+func CheckJSON(body []byte) error {
+	var d decoder
+	if d.sound(body) {
+		return nil
+	}
+	return &InvalidError{Faults: d.faults}
+}
+
+// sound reports whether body is one JSON object, moves to its start, and takes
+// down what is wrong if it is not.
+func (d *decoder) sound(body []byte) bool {
 	switch {
 	case len(body) == 0:
 		d.fault(FaultJSON, "JSON decode error: the body is empty", 0)
@@ -73,11 +83,21 @@ func (d *decoder) object(body []byte) (members [memberCount][]byte, ok bool) {
 		d.fault(FaultJSON, "JSON decode error: "+what, offset)
 	}
 	if len(d.faults) > 0 {
-		return members, false
+		return false
 	}
 	d.b = body
-	if d.next(); d.b[d.i] != '{' {
+	if d.next() != '{' {
 		d.fault(FaultNotObject, "Input should be a JSON object")
+		return false
+	}
+	return true
+}
+
+// object parses body, which must be one JSON object, and returns the raw values
+// of its known members, nil where one is absent. It returns false if nothing
+// can be said of the members.
+func (d *decoder) object(body []byte) (members [memberCount][]byte, ok bool) {
+	if !d.sound(body) {
 		return members, false
 	}
 	ok = d.walkObject(1, func(name string, raw []byte) {

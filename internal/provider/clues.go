@@ -2,8 +2,11 @@ package provider
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"hash"
+	"iter"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -14,22 +17,26 @@ import (
 // clues find out why no secret makes a signature, by trying what is commonly
 // done wrong: a signature that is right after all proves it.
 type clues struct {
-	near *signature.Keyring // the secrets as they are often mistaken
+	near  *signature.Keyring // the secrets as they are often mistaken; a key's name says how
+	taken *signature.Keyring // what is often taken for the secret; a key's name is the setting
 }
 
-// nearly are ways to mistake a secret, as the names of the keys of clues.near.
-var nearly = []struct {
-	how    string
-	change func(string) string
-}{
-	{"with a newline at its end", func(s string) string { return s + "\n" }},
-	{"without the white space around it", strings.TrimSpace},
-	{"without the quotes around it", func(s string) string { return strings.Trim(s, "'\"") }},
-	{"in double quotes", func(s string) string { return `"` + s + `"` }},
-	{"in single quotes", func(s string) string { return "'" + s + "'" }},
-}
-
-func newClues(hash func() hash.Hash, keys []signature.Key) clues {
+// newClues returns those for keys of that hash. taken are values of other
+// settings that senders sign with by mistake, each named by its setting.
+func newClues(hash func() hash.Hash, keys []signature.Key, taken ...signature.Key) clues {
+	nearly := []struct {
+		how    string
+		change func(string) string
+	}{
+		{"with a newline at its end", func(s string) string { return s + "\n" }},
+		{"with a line break of Windows at its end", func(s string) string { return s + "\r\n" }},
+		{"without the white space around it", strings.TrimSpace},
+		{"without the quotes around it", func(s string) string { return strings.Trim(s, `'"`) }},
+		{"in double quotes", func(s string) string { return `"` + s + `"` }},
+		{"in single quotes", func(s string) string { return "'" + s + "'" }},
+		{"decoded from hex", func(s string) string { b, err := hex.DecodeString(s); return decoded(b, err) }},
+		{"decoded from base64", func(s string) string { b, err := base64.StdEncoding.DecodeString(s); return decoded(b, err) }},
+	}
 	var near []signature.Key
 	for _, n := range nearly {
 		for _, k := range keys {
@@ -38,7 +45,14 @@ func newClues(hash func() hash.Hash, keys []signature.Key) clues {
 			}
 		}
 	}
-	return clues{signature.NewKeyringOf(hash, near...)}
+	return clues{near: signature.NewKeyringOf(hash, near...), taken: signature.NewKeyringOf(hash, taken...)}
+}
+
+func decoded(b []byte, err error) string {
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 // maxClueBody is the longest body that is looked at, in bytes: a stranger should
@@ -52,7 +66,10 @@ func (c clues) explain(setting string, keys *signature.Keyring, body []byte, rig
 		if how, ok := right(c.near, body); ok {
 			return refusef("the signature is right for the secret %s: sender and %s have to be the same, character by character", how, setting)
 		}
-		for _, v := range variants(body) {
+		if other, ok := right(c.taken, body); ok {
+			return refusef("the signature is right for the value of %s: the sender has to sign with that of %s", other, setting)
+		}
+		for v := range variants(body) {
 			if _, ok := right(keys, v.body); ok {
 				return refusef("the signature is right for the body %s: something changed the body after it was signed, a proxy on its way or the sender's own program", v.how)
 			}
@@ -67,28 +84,58 @@ type variant struct {
 	body []byte
 }
 
-func variants(body []byte) []variant {
-	list := []variant{
+// variants yields the body as it may have been, less those that are the body.
+func variants(body []byte) iter.Seq[variant] {
+	return func(yield func(variant) bool) {
+		for _, all := range []func([]byte) []variant{plainVariants, jsonVariants} {
+			for _, v := range all(body) {
+				if !bytes.Equal(v.body, body) && !yield(v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func plainVariants(body []byte) []variant {
+	unix := bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))
+	return []variant{
 		{"with a newline at its end", append(bytes.Clone(body), '\n')},
 		{"without the white space around it", bytes.TrimSpace(body)},
-		{"with the line breaks of Unix", bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n"))},
-		{"with the line breaks of Windows", bytes.ReplaceAll(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))},
+		{"with the line breaks of Unix", unix},
+		{"with the line breaks of Windows", bytes.ReplaceAll(unix, []byte("\n"), []byte("\r\n"))},
+		{"without a byte order mark", bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))},
+		{"when it was still empty", nil},
 	}
-	var compact bytes.Buffer
-	if json.Compact(&compact, body) == nil {
-		tight := compact.Bytes()
-		list = append(list,
-			variant{"without white space between its members", tight},
-			variant{"with a space behind each comma and colon", respace(tight)},
-			variant{"with \\u escapes for what is not ASCII", escapeUnicode(tight)},
-			variant{"with \\u escapes for what is not ASCII, and a space behind each comma and colon", respace(escapeUnicode(tight))},
-			variant{"without \\u escapes", unescapeUnicode(tight)},
-			variant{"without \\u escapes, and with a space behind each comma and colon", respace(unescapeUnicode(tight))},
-			variant{"with \\/ for /", bytes.ReplaceAll(tight, []byte("/"), []byte(`\/`))},
-			variant{"with \\u escapes for what is not ASCII, and \\/ for /", bytes.ReplaceAll(escapeUnicode(tight), []byte("/"), []byte(`\/`))},
-		)
+}
+
+// jsonVariants are a body of JSON as other programs write it.
+func jsonVariants(body []byte) []variant {
+	var compact, html bytes.Buffer
+	if json.Compact(&compact, body) != nil {
+		return nil
 	}
-	return list
+	tight := compact.Bytes()
+	json.HTMLEscape(&html, tight)
+	ascii, plain := escapeUnicode(tight), unescapeUnicode(tight)
+	return []variant{
+		{"without white space between its members", tight},
+		{"with a space behind each comma and colon", respace(tight)},
+		{"with \\u escapes for what is not ASCII", ascii},
+		{"with \\u escapes for what is not ASCII, and a space behind each comma and colon", respace(ascii)},
+		{"without \\u escapes", plain},
+		{"without \\u escapes, and with a space behind each comma and colon", respace(plain)},
+		{"with \\/ for /", escapeSlashes(tight)},
+		{"with \\u escapes for what is not ASCII, and \\/ for /", escapeSlashes(ascii)},
+		{"with / for \\/", bytes.ReplaceAll(tight, []byte(`\/`), []byte("/"))},
+		{"without \\u escapes, and with / for \\/", bytes.ReplaceAll(plain, []byte(`\/`), []byte("/"))},
+		{"with \\u escapes for <, > and &", html.Bytes()},
+	}
+}
+
+// escapeSlashes writes / as \/, as PHP does.
+func escapeSlashes(b []byte) []byte {
+	return bytes.ReplaceAll(bytes.ReplaceAll(b, []byte(`\/`), []byte("/")), []byte("/"), []byte(`\/`))
 }
 
 // respace puts a space behind each comma and colon of compact JSON, as Python's
@@ -140,12 +187,13 @@ func unescapeUnicode(b []byte) []byte {
 			continue
 		}
 		r, size := escaped(b[i:])
-		if size == 6 && utf16.IsSurrogate(r) {
+		if utf16.IsSurrogate(r) {
 			low, more := escaped(b[i+size:])
-			r = utf16.DecodeRune(r, low)
-			size += more
+			if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+				r, size = pair, size+more
+			}
 		}
-		if size == 0 || r < utf8.RuneSelf || r == utf8.RuneError {
+		if size == 0 || r < utf8.RuneSelf || utf16.IsSurrogate(r) {
 			out = append(out, b[i], b[i+1])
 			i++
 			continue
@@ -159,15 +207,12 @@ func unescapeUnicode(b []byte) []byte {
 // escaped reads one \u escape and returns how long it is, 0 if there is none.
 func escaped(b []byte) (r rune, size int) {
 	const length = len(`\u0000`)
+	var two [2]byte
 	if len(b) < length || b[0] != '\\' || b[1] != 'u' {
 		return 0, 0
 	}
-	for _, c := range b[2:length] {
-		d := strings.IndexByte(hexDigits, c|0x20)
-		if d < 0 {
-			return 0, 0
-		}
-		r = r<<4 | rune(d)
+	if _, err := hex.Decode(two[:], b[2:length]); err != nil {
+		return 0, 0
 	}
-	return r, length
+	return rune(two[0])<<8 | rune(two[1]), length
 }

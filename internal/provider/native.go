@@ -3,6 +3,7 @@ package provider
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 
@@ -86,11 +87,9 @@ func (*Native) Acknowledge(w http.ResponseWriter) error { return acknowledge(w) 
 // acknowledge answers what lyftr's own format promises.
 func acknowledge(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json")
-	_, err := w.Write(statusOK)
+	_, err := io.WriteString(w, `{"status":"ok"}`)
 	return err
 }
-
-var statusOK = []byte(`{"status":"ok"}`)
 
 // Compose implements Provider.
 func (*Native) Compose(m message.Message) ([]byte, error) { return compose(m) }

@@ -106,6 +106,10 @@ func refusef(format string, args ...any) error {
 // errNoSecret is what Sign returns without a secret to sign with.
 var errNoSecret = errors.New("no secret to sign with")
 
+// secondsLayout is how a message's TS is written if its provider sends none that
+// a message can have.
+const secondsLayout = "2006-01-02T15:04:05Z"
+
 // Names of the keys of a setting and of its PREVIOUS.
 const (
 	keyCurrent  = "current"

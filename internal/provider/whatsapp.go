@@ -3,12 +3,15 @@ package provider
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"lyftr/internal/message"
 	"lyftr/internal/signature"
@@ -41,6 +44,12 @@ func (*WhatsApp) Source() string { return sourceWhatsApp }
 
 const sourceWhatsApp = "whatsapp"
 
+// What marks a delivery of WhatsApp, and a change that holds messages.
+const (
+	hubObject = "whatsapp_business_account"
+	hubField  = "messages"
+)
+
 const verifyTokenSetting = "WHATSAPP_VERIFY_TOKEN"
 
 // Switch implements Provider.
@@ -50,9 +59,13 @@ func (*WhatsApp) Switch() string { return "WHATSAPP_APP_SECRET" }
 func (w *WhatsApp) Prepare() error {
 	keys, err := keysOf(w.Switch(), w.AppSecret, w.Previous)
 	if err == nil && w.VerifyToken != "" && w.AppSecret == "" {
-		err = errors.New("WHATSAPP_VERIFY_TOKEN is set but WHATSAPP_APP_SECRET is not: set the App Secret too, it proves that a delivery is from Meta")
+		err = fmt.Errorf("%s is set but %s is not: set the App Secret too, it proves that a delivery is from Meta", verifyTokenSetting, w.Switch())
 	}
-	w.keys, w.clues = signature.NewKeyring(keys...), newClues(sha256.New, keys)
+	var taken []signature.Key
+	if w.VerifyToken != "" {
+		taken = append(taken, signature.Key{ID: verifyTokenSetting, Secret: []byte(w.VerifyToken)})
+	}
+	w.keys, w.clues = signature.NewKeyring(keys...), newClues(sha256.New, keys, taken...)
 	return err
 }
 
@@ -70,7 +83,7 @@ func (w *WhatsApp) KeyIDs() []string { return w.keys.IDs() }
 
 // Recognizes implements Provider.
 func (*WhatsApp) Recognizes(h http.Header) bool {
-	return len(h[http.CanonicalHeaderKey(HeaderHubSignature)]) > 0 || len(h[headerHubSignatureOld]) > 0
+	return len(h[HeaderHubSignature]) > 0 || len(h[headerHubSignatureOld]) > 0
 }
 
 // Verify implements Provider: the raw body carries exactly one signature, and it
@@ -126,23 +139,82 @@ func (w *WhatsApp) Challenge(query url.Values) (answer string, err error) {
 		return "", refusef("the parameter hub.challenge is empty")
 	case len(challenge) > maxChallenge:
 		return "", refusef("the parameter hub.challenge has %d bytes, more than %d", len(challenge), maxChallenge)
+	case !utf8.ValidString(challenge):
+		return "", refusef("the parameter hub.challenge is not valid UTF-8")
 	case strings.ContainsFunc(challenge, unicode.IsControl):
 		return "", refusef("the parameter hub.challenge holds control characters")
 	}
 	return challenge, nil
 }
 
-// Parse implements Provider.
-func (*WhatsApp) Parse(r *Request) (Content, error) {
-	return Content{}, nil
-}
-
 // Acknowledge implements Provider.
 func (*WhatsApp) Acknowledge(w http.ResponseWriter) error { return acknowledge(w) }
 
-// Compose implements Provider.
+// The parts of a delivery, as Compose writes them.
+type (
+	hubDelivery struct {
+		Object string     `json:"object"`
+		Entry  []hubEntry `json:"entry"`
+	}
+	hubEntry struct {
+		ID      string      `json:"id"`
+		Changes []hubChange `json:"changes"`
+	}
+	hubChange struct {
+		Value hubValue `json:"value"`
+		Field string   `json:"field"`
+	}
+	hubValue struct {
+		Product  string       `json:"messaging_product"`
+		Metadata hubMetadata  `json:"metadata"`
+		Contacts []hubContact `json:"contacts"`
+		Messages []hubMessage `json:"messages"`
+	}
+	hubMetadata struct {
+		Shown string `json:"display_phone_number"`
+		ID    string `json:"phone_number_id"`
+	}
+	hubContact struct {
+		Number string `json:"wa_id,omitempty"`
+		User   string `json:"user_id,omitempty"`
+	}
+	hubMessage struct {
+		From      string   `json:"from,omitempty"`
+		User      string   `json:"from_user_id,omitempty"`
+		ID        string   `json:"id"`
+		Timestamp string   `json:"timestamp"`
+		Type      string   `json:"type"`
+		Text      *hubText `json:"text,omitempty"`
+	}
+	hubText struct {
+		Body string `json:"body"`
+	}
+)
+
+// Compose implements Provider. What says nothing in words is of the type that
+// WhatsApp has for what it cannot pass on.
 func (*WhatsApp) Compose(m message.Message) ([]byte, error) {
-	return nil, nil
+	one := hubMessage{ID: m.ID, Timestamp: strconv.FormatInt(m.At.Unix(), 10), Type: "unsupported"}
+	if m.Text != nil {
+		one.Type, one.Text = "text", &hubText{*m.Text}
+	}
+	if message.ValidPhone(m.From) {
+		one.From = m.From[1:]
+	} else {
+		one.User = m.From
+	}
+	return json.Marshal(hubDelivery{
+		Object: hubObject,
+		Entry: []hubEntry{{ID: "0", Changes: []hubChange{{
+			Field: hubField,
+			Value: hubValue{
+				Product:  sourceWhatsApp,
+				Metadata: hubMetadata{Shown: strings.TrimPrefix(m.To, "+"), ID: "0"},
+				Contacts: []hubContact{{Number: one.From, User: one.User}},
+				Messages: []hubMessage{one},
+			},
+		}}}},
+	})
 }
 
 // Sign implements Provider.
