@@ -42,7 +42,7 @@ func (s *Server) deliver(c *call, index int) error {
 
 // take is what deliver does with a body.
 func (s *Server) take(c *call, p provider.Provider, body []byte) error {
-	c.delivery = provider.Request{Header: c.r.Header, URL: c.r.URL, Body: body, Now: time.Now()}
+	c.delivery = provider.Request{Header: c.r.Header, URL: c.r.URL, Host: c.r.Host, Body: body, Now: time.Now()}
 	keyID, err := p.Verify(&c.delivery)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errSignature, err)

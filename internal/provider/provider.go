@@ -1,6 +1,7 @@
 // Package provider knows the formats in which webhooks arrive: for each, how a
 // delivery is verified, what it holds, how it is acknowledged, and how a sample
-// of it is made. One file is one provider, and All is the list of them.
+// of it is made. One file is one provider, and All is the list of them; what
+// needs a file more than that begins its name with the provider's.
 //
 // A provider is a struct whose fields are its settings, with the tags that the
 // command line reads: name is the flag, setting the variable, help its sentence;
@@ -24,6 +25,8 @@ func All() []Provider {
 	return []Provider{
 		&Native{},
 		&WhatsApp{},
+		&Twilio{},
+		&Standard{},
 	}
 }
 
@@ -84,6 +87,7 @@ type Challenger interface {
 type Request struct {
 	Header http.Header
 	URL    *url.URL // path and query as the sender wrote them
+	Host   string   // for whom the sender says it is, which proves nothing
 	Body   []byte   // the exact bytes
 	Now    time.Time
 }

@@ -2,6 +2,7 @@ package signature_test
 
 import (
 	"crypto/hmac"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -291,4 +292,86 @@ func FuzzVerifyHex(f *testing.F) {
 			}
 		}
 	})
+}
+
+// sha1Known are values that others computed: those of RFC 2202 and one of
+// Twilio's own libraries.
+var sha1Known = []struct{ name, secret, body, sig string }{
+	{"RFC 2202 case 1", strings.Repeat("\x0b", 20), "Hi There", "b617318655057264e28bc0b6fb378c8ef146be00"},
+	{"RFC 2202 case 2", "Jefe", "what do ya want for nothing?", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"},
+	{"RFC 2202 case 6", strings.Repeat("\xaa", 80), "Test Using Larger Than Block-Size Key - Hash Key First", "aa4ae5e15272d00e95705637ce8a3b55ed402112"},
+	{"Twilio", "12345", "https://mycompany.com/myapp.php?foo=1&bar=2booleantruepropertyvalue", "3417410ebfd3fe582323eb658295e3299419b3f9"},
+}
+
+func TestSign(t *testing.T) {
+	for _, c := range sha1Known {
+		if got := hex.EncodeToString(signature.Sign(sha1.New, []byte(c.secret), []byte(c.body))); got != c.sig {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.sig)
+		}
+	}
+	for _, c := range known {
+		for at := range len(c.body) { // however it is parted
+			parts := [][]byte{[]byte(c.body[:at]), nil, []byte(c.body[at:])}
+			if got := hex.EncodeToString(signature.Sign(sha256.New, []byte(c.secret), parts...)); got != c.sig {
+				t.Errorf("%s, parted at %d: got %s", c.name, at, got)
+			}
+		}
+	}
+}
+
+func TestVerify(t *testing.T) {
+	for _, c := range sha1Known {
+		right, err := hex.DecodeString(c.sig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong := append(right[:19:19], ^right[19])
+		r := signature.NewKeyringOf(sha1.New, key("other", "other"), key("k", c.secret))
+		half := len(c.body) / 2
+		for _, v := range []struct {
+			name  string
+			macs  [][]byte
+			parts []string
+			want  bool
+		}{
+			{"whole", [][]byte{right}, []string{c.body}, true},
+			{"in parts", [][]byte{right}, []string{"", c.body[:half], c.body[half:]}, true},
+			{"last of several", [][]byte{wrong, nil, right}, []string{c.body}, true},
+			{"first of several", [][]byte{right, wrong}, []string{c.body}, true},
+			{"wrong", [][]byte{wrong}, []string{c.body}, false},
+			{"its beginning", [][]byte{right[:19]}, []string{c.body}, false},
+			{"empty", [][]byte{{}}, []string{c.body}, false},
+			{"none", nil, []string{c.body}, false},
+			{"parts in another order", [][]byte{right}, []string{c.body[half:], c.body[:half]}, false},
+			{"a part more", [][]byte{right}, []string{c.body, "x"}, false},
+			{"no parts", [][]byte{right}, nil, false},
+		} {
+			var parts [][]byte
+			for _, p := range v.parts {
+				parts = append(parts, []byte(p))
+			}
+			if id, ok := r.Verify(v.macs, parts...); ok != v.want || (id == "k") != v.want {
+				t.Errorf("%s, %s: got %q, %v", c.name, v.name, id, ok)
+			}
+		}
+	}
+}
+
+// Several keys may have made one of several MACs: the first of the keys is named.
+func TestVerifySeveralKeys(t *testing.T) {
+	r := signature.NewKeyringOf(sha1.New, key("current", "new"), key("previous", "old"))
+	by := func(secret string) []byte { return signature.Sign(sha1.New, []byte(secret), []byte("body")) }
+	for want, macs := range map[string][][]byte{
+		"current":  {by("old"), by("new")},
+		"previous": {by("other"), by("old")},
+		"":         {by("other"), signature.Sign(sha256.New, []byte("new"), []byte("body"))},
+	} {
+		if id, ok := r.Verify(macs, []byte("body")); id != want || ok != (want != "") {
+			t.Errorf("got %q, %v; want %q", id, ok, want)
+		}
+	}
+	var zero signature.Keyring
+	if id, ok := zero.Verify([][]byte{by(""), nil, {}}, []byte("body")); ok || id != "" {
+		t.Errorf("without a key: got %q", id)
+	}
 }
