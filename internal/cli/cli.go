@@ -34,6 +34,7 @@ type commands struct {
 	Backup      backupCommand      `cmd:"" help:"Copy the database to a file, also while a server runs."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; the exit code is the answer."`
 	Bench       benchCommand       `cmd:"" help:"Fill a database and measure a server."`
+	Doctor      doctorCommand      `cmd:"" help:"Check settings, database and server, and say why deliveries were refused."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
@@ -130,7 +131,7 @@ func parse(args []string, variables func(name string) string, stdout, stderr io.
 	}
 	for _, settings := range []*providerSettings{
 		&p.commands.Serve.providerSettings, &p.commands.Send.providerSettings,
-		&p.commands.Sign.providerSettings,
+		&p.commands.Sign.providerSettings, &p.commands.Doctor.providerSettings,
 	} {
 		*settings = newProviderSettings()
 	}

@@ -332,12 +332,15 @@ func (*Standard) Acknowledge(w http.ResponseWriter) error { return acknowledge(w
 // Compose implements Provider.
 func (*Standard) Compose(m message.Message) ([]byte, error) { return compose(m) }
 
+// UseSecret implements Provider.
+func (s *Standard) UseSecret(secret string) { s.Secret = secret }
+
 // Sign implements Provider, with the first of the secrets, which may be a private
 // key. The same body has the same ID each time.
 func (s *Standard) Sign(_ string, body []byte, now time.Time) (http.Header, error) {
 	list := entries(s.Secret)
 	if len(list) == 0 {
-		return nil, errNoSecret
+		return nil, ErrNoSecret
 	}
 	sum := sha256.Sum256(body)
 	const digits = 32

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -314,12 +315,27 @@ func (*Twilio) Compose(m message.Message) ([]byte, error) {
 	}.Encode()), nil
 }
 
-// Sign implements Provider: the body is a form.
+// UseSecret implements Provider.
+func (t *Twilio) UseSecret(secret string) { t.AuthToken = secret }
+
+// Sign implements Provider: the body is a form. If there is a PublicURL that is
+// signed, as Twilio would, in place of where it is posted.
 func (t *Twilio) Sign(to string, body []byte, _ time.Time) (http.Header, error) {
 	if t.AuthToken == "" {
-		return nil, errNoSecret
+		return nil, ErrNoSecret
 	}
 	to, _, _ = strings.Cut(to, "#") // a fragment is not sent
+	if t.PublicURL != "" {
+		public, err := parsePublicURL(t.PublicURL)
+		if err != nil {
+			return nil, err
+		}
+		u, err := url.Parse(to)
+		if err != nil {
+			return nil, fmt.Errorf("the URL to post to: %w", err)
+		}
+		to = public.addresses(u)[0].String()
+	}
 	mac := signature.Sign(sha1.New, []byte(t.AuthToken), []byte(to), parseForm(body).sorted().joined())
 	return http.Header{
 		"Content-Type":        {formType},
