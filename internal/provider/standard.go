@@ -284,7 +284,7 @@ func (s *Standard) explain(d *standardDelivery, body []byte) error {
 			return refusef("the signature is right for %s: the sender has to sign the ID, a dot, the time, a dot and the body", head.how)
 		}
 	}
-	return clues{near: &signature.Keyring{}}.explain(s.Switch(), s.hmac, body, func(ring *signature.Keyring, body []byte) (string, bool) {
+	return clues{near: &signature.Keyring{}, taken: &signature.Keyring{}}.explain(s.Switch(), s.hmac, body, func(ring *signature.Keyring, body []byte) (string, bool) {
 		return s.right(d, ring, d.head(), body)
 	})
 }

@@ -207,29 +207,26 @@ func (*Twilio) Parse(r *Request) (Content, error) {
 	return Content{Messages: []message.Message{messageOf(sid, p, r.Now)}}, nil
 }
 
-// parseMembers reads a JSON object. What is no object has none.
+// parseMembers reads a JSON object. Other JSON has no members: Twilio posts its
+// events as an array.
 func parseMembers(body []byte) (parameters, error) {
-	if len(body) == 0 {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 || body[0] != '{' && json.Valid(body) {
 		return nil, nil
 	}
-	var members map[string]json.RawMessage
-	err := json.Unmarshal(body, &members)
-	if _, other := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !other {
-		return nil, &message.InvalidError{Faults: []message.Fault{{
-			Loc: []any{"body"}, Msg: "JSON decode error: neither a form nor JSON", Type: message.FaultJSON,
-		}}}
+	if err := message.CheckJSON(body); err != nil {
+		return nil, err
 	}
 	var p parameters
-	for name, raw := range members {
-		switch raw[0] {
-		case 'n': // null
-		case '"':
-			var s string
-			_ = json.Unmarshal(raw, &s) // it is a string
-			p = append(p, parameter{name, s})
-		default:
-			p = append(p, parameter{name, string(raw)})
+	for name, v := range value(body).members() {
+		if v.none() {
+			continue
 		}
+		text, ok := v.str()
+		if !ok {
+			text = string(v)
+		}
+		p = append(p, parameter{string(name), text})
 	}
 	return p, nil
 }
@@ -239,20 +236,23 @@ func parseMembers(body []byte) (parameters, error) {
 // and to messages.
 func (p parameters) reported() string {
 	received := func(status string) bool { return status == "" || status == "received" || status == "receiving" }
-	status := strings.ToLower(short(p.first("MessageStatus")))
+	status := wordOf(p.first("MessageStatus"))
 	if !received(status) {
 		return status
 	}
-	status = strings.ToLower(short(p.first("SmsStatus")))
+	status = wordOf(p.first("SmsStatus"))
 	if received(status) || p.has("Body") || p.has("NumMedia") {
 		return ""
 	}
 	return status
 }
 
+// wordOf returns a status as it is kept.
+func wordOf(s string) string { return strings.ToLower(printable(s, maxStatusLength)) }
+
 // statusOf returns what a status callback holds.
 func statusOf(sid, status string, p parameters, now time.Time) Content {
-	if kind, _ := message.CheckID(sid); kind != "" || sid != tidy(sid) {
+	if idOf(sid, nil) != sid {
 		return Content{Ignored: 1} // of no message that there can be
 	}
 	return Content{Statuses: []message.Status{{
@@ -264,18 +264,13 @@ func statusOf(sid, status string, p parameters, now time.Time) Content {
 // messageOf returns the message that came in. Nothing in it says when it was
 // sent.
 func messageOf(sid string, p parameters, now time.Time) message.Message {
+	raw, at := p.object(), now.UTC().Truncate(time.Second)
 	m := message.Message{
-		Source: sourceTwilio, ID: sid, From: partyOf(p.first("From")), To: partyOf(p.first("To")),
-		TSIsArrival: true, At: now.UTC().Truncate(time.Second), Raw: p.object(),
-	}
-	m.TS = m.At.Format("2006-01-02T15:04:05Z")
-	if kind, _ := message.CheckID(sid); kind != "" || sid != tidy(sid) {
-		m.ID = unidentified(m.Raw)
+		Source: sourceTwilio, ID: idOf(sid, raw), From: partyOf(p.first("From")), To: partyOf(p.first("To")),
+		TS: at.Format(secondsLayout), TSIsArrival: true, At: at, Raw: raw,
 	}
 	if m.From == "" {
-		if m.From = "+" + p.first("WaId"); !message.ValidPhone(m.From) {
-			m.From = partyOf(p.first("ExternalUserId"))
-		}
+		m.From = party(p.first("WaId"), p.first("ExternalUserId"))
 	}
 	if text := p.first("Body", "ButtonText"); text != "" {
 		text = tidy(text)
@@ -286,7 +281,9 @@ func messageOf(sid string, p parameters, now time.Time) message.Message {
 
 // partyOf returns who a parameter names: a number, or whatever else the channel
 // knows somebody by.
-func partyOf(s string) string { return short(strings.TrimPrefix(s, "whatsapp:")) }
+func partyOf(s string) string {
+	return printable(strings.TrimPrefix(s, "whatsapp:"), maxPartyLength)
+}
 
 // Acknowledge implements Provider, with an empty answer in Twilio's language:
 // anything else in words would be sent to the user as a reply.

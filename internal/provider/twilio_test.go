@@ -409,9 +409,9 @@ func TestTwilioParseMessage(t *testing.T) {
 		{"short code, name of a sender", "MessageSid=SM1&From=12345&To=MYBRAND&Body=x", want{"SM1", "12345", "MYBRAND", "x", ""}},
 		{"other channel", "MessageSid=SM1&From=messenger%3A123&To=x&Body=x", want{"SM1", "messenger:123", "x", "x", ""}},
 		{"no From but WaId", "MessageSid=SM1&WaId=919929712371&ExternalUserId=US.1&Body=x", want{"SM1", "+919929712371", "", "x", ""}},
-		{"no From but ExternalUserId", "MessageSid=SM1&From=&WaId=x&ExternalUserId=US.1&Body=x", want{"SM1", "US.1", "", "x", ""}},
+		{"no From but ExternalUserId", "MessageSid=SM1&From=&WaId=&ExternalUserId=US.1&Body=x", want{"SM1", "US.1", "", "x", ""}},
 		{"nobody", "MessageSid=SM1&Body=x", want{"SM1", "", "", "x", ""}},
-		{"control characters in a party", "MessageSid=SM1&From=a%00b%0Ac%ff&Body=x", want{"SM1", "a\uFFFDbc\uFFFD", "", "x", ""}},
+		{"control characters in a party", "MessageSid=SM1&From=a%00b%0Ac%ff&Body=x", want{"SM1", "a\uFFFDb\uFFFDc\uFFFD", "", "x", ""}},
 		{"party too long", "MessageSid=SM1&From=" + long + "&Body=x", want{"SM1", long[:2*255], "", "x", ""}},
 		{"SmsSid", "SmsSid=SM2&SmsMessageSid=SM3&Body=x", want{"SM2", "", "", "x", ""}},
 		{"SmsMessageSid", "MessageSid=&SmsMessageSid=SM3&Body=x", want{"SM3", "", "", "x", ""}},
@@ -579,8 +579,6 @@ func TestTwilioCompose(t *testing.T) {
 		t.Error("signed without a token")
 	}
 }
-
-func ptr(s string) *string { return &s }
 
 // storable checks that content can be stored.
 func storable(t *testing.T, content provider.Content) {

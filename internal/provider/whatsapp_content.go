@@ -207,9 +207,11 @@ func (p *parcel) status(l *line, v value) message.Status {
 // of its bytes, so that a repeat is a duplicate.
 const unidentified = "unidentified-"
 
-func identify(id, whole value) string {
-	s := id.scalar()
-	if fault, _ := message.CheckID(s); fault == "" {
+func identify(id, whole value) string { return idOf(id.scalar(), whole) }
+
+// idOf returns the ID if it can be kept, else one that is made of the whole.
+func idOf(s string, whole []byte) string {
+	if fault, _ := message.CheckID(s); fault == "" && utf8.ValidString(s) {
 		return s
 	}
 	sum := sha256.Sum256(whole)

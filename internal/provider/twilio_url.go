@@ -209,7 +209,7 @@ func (t *Twilio) explainBody(d *twilioDelivery, at []address) error {
 		return refusef("the signature is right for the URL, but %s is in its query %d times", bodyHashName, d.hashed)
 	}
 	if len(d.Body) <= maxClueBody {
-		for _, v := range variants(d.Body) {
+		for v := range variants(d.Body) {
 			changed := twilioDelivery{Request: &Request{URL: d.URL, Body: v.body}}
 			if changed.hashFits() {
 				return refusef("the signature is right for the body %s: something changed the body after it was signed, a proxy on its way", v.how)

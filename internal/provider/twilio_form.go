@@ -3,14 +3,10 @@ package provider
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
-	"unicode"
-
-	"lyftr/internal/message"
 )
 
 // parameter is a name and a value, both decoded and not trimmed.
@@ -115,31 +111,4 @@ func (p parameters) object() []byte {
 // tidy returns a text that can be stored.
 func tidy(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
-// short returns a name of somebody or something as it can be stored and shown:
-// without control characters, and of the length of a message ID at most.
-func short(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, tidy(s))
-	n := 0
-	for i := range s {
-		if n == message.MaxIDLength {
-			return s[:i]
-		}
-		n++
-	}
-	return s
-}
-
-// unidentified returns the ID of a message that has none that can be stored. It
-// is made of the content, so that a repeat has it too.
-func unidentified(content []byte) string {
-	const digits = 32
-	sum := sha256.Sum256(content)
-	return "unidentified-" + hex.EncodeToString(sum[:])[:digits]
 }
