@@ -422,7 +422,7 @@ func FuzzStandardVerify(f *testing.F) {
 		}
 		signed := id + "." + timestamp + "." + string(body)
 		made := false
-		for _, entry := range strings.Split(list, " ") {
+		for entry := range strings.SplitSeq(list, " ") {
 			for _, key := range []string{standardRaw, standardOther, standardOld} {
 				made = made || entry == v1(key, signed)
 			}

@@ -3,13 +3,14 @@ package provider_test
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // Twilio signs with it
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -352,9 +353,7 @@ func TestTwilioReasons(t *testing.T) {
 				c.token = twilioPrevious
 			}
 			r := twilioRequest(t, c.target, c.body, twilioSignature(c.token, c.signed))
-			for name, values := range c.header {
-				r.Header[name] = values
-			}
+			maps.Copy(r.Header, c.header)
 			if c.kind != "" {
 				r.Header.Set("Content-Type", c.kind)
 			}

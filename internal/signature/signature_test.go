@@ -2,7 +2,7 @@ package signature_test
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // Twilio signs with it
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
