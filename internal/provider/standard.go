@@ -145,6 +145,9 @@ const (
 	maxSignatures = 32
 	// maxAsymmetric is how many of them may be of v1a, which cost the most.
 	maxAsymmetric = 4
+	// maxAsymmetricClue is the longest body for which those of v1a are tried in
+	// other ways than the right one, in bytes.
+	maxAsymmetricClue = 16 << 10
 	// maxAge is how far a delivery's time may be from now, either way, in seconds.
 	maxAge = 300
 )
@@ -270,6 +273,8 @@ func (s *Standard) explain(d *standardDelivery, body []byte) error {
 		return refusef("the signatures are of the version v1, and %s holds public keys only: add the sender's secret, whsec_…", s.Switch())
 	case len(body) > maxClueBody:
 		return clues{}.explain(s.Switch(), s.hmac, body, nil)
+	case len(body) > maxAsymmetricClue:
+		d.asymmetric = nil
 	}
 	if how, ok := s.near.Verify(d.macs, d.head(), body); ok {
 		return refusef("the signature is right for the secret %s: the sender does not decode its base64, so mend the sender, or give %s the base64 of what it signs with", how, s.Switch())

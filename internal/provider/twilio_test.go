@@ -247,6 +247,11 @@ func TestTwilioVerifyHeader(t *testing.T) {
 			t.Errorf("%s: got %q, %v; want %q", name, keyID, err, c.want)
 		}
 	}
+	ruled := twilioRequest(t, twilioPath, twilioForm, base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	ruled.Header["X-Twilio-Webhooks-Signature-Settings"] = []string{"key=WK1,algorithm=HMAC_SHA256"}
+	if _, err := twilio(t, twilioSite).Verify(ruled); err == nil || !strings.Contains(err.Error(), "a webhook rule of Twilio signs with a shared key") {
+		t.Errorf("got %v", err)
+	}
 	// Without a token nothing is right, least of all what was signed with none.
 	off := &provider.Twilio{PublicURL: twilioSite}
 	if err := off.Prepare(); err != nil {
@@ -312,6 +317,7 @@ func TestTwilioReasons(t *testing.T) {
 		{name: "URL of JSON", kind: "application/json", target: twilioPath + "?bodySHA256=" + hash, body: `{"From":"+15551234567"}`, signed: "http://hooks.example.com" + twilioPath + "?bodySHA256=" + hash,
 			want: "the signature is right for the URL http://hooks.example.com/webhook/twilio?bodySHA256=…, and PUBLIC_URL makes it" + at + "?bodySHA256=…: set PUBLIC_URL to…"},
 
+		{name: "header that is too long", header: http.Header{"X-Forwarded-Prefix": {"/" + strings.Repeat("a", 255)}}, signed: twilioSite + "/" + strings.Repeat("a", 255) + twilioPath + twilioJoined, want: "the signature fits no auth token…"},
 		{name: "newline behind the token", token: twilioToken + "\n", signed: twilioSite + twilioPath + twilioJoined,
 			want: "the signature is right for the auth token with a newline at its end: TWILIO_AUTH_TOKEN has to be…"},
 		{name: "quotes around the token", token: `"` + twilioToken + `"`, signed: twilioSite + twilioPath + twilioJoined,
