@@ -123,12 +123,10 @@ func (s *Server) challenge(c *call, index int) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errChallenge, err)
 	}
-	c.Header()["Content-Type"] = plainType
+	c.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, err = io.WriteString(c, answer)
 	return err
 }
-
-var plainType = []string{"text/plain; charset=utf-8"}
 
 const (
 	// keptBody is the longest buffer that is kept for the next body, in bytes.

@@ -132,9 +132,9 @@ func (w *WhatsApp) Challenge(query url.Values) (answer string, err error) {
 	case values["hub.mode"] != "subscribe":
 		return "", refusef("the parameter hub.mode is not subscribe")
 	case w.VerifyToken == "":
-		return "", refusef("%s is not set", verifyTokenSetting)
+		return "", refusef("%s is not set: set it to the verify token of Meta's App Dashboard", verifyTokenSetting)
 	case subtle.ConstantTimeCompare([]byte(values["hub.verify_token"]), []byte(w.VerifyToken)) != 1:
-		return "", refusef("the parameter hub.verify_token is not %s", verifyTokenSetting)
+		return "", refusef("the parameter hub.verify_token is not %s: both have to be the same word, that of Meta's App Dashboard and that setting", verifyTokenSetting)
 	case challenge == "":
 		return "", refusef("the parameter hub.challenge is empty")
 	case len(challenge) > maxChallenge:

@@ -67,7 +67,7 @@ func TestWhatsAppWarnings(t *testing.T) {
 		{provider.WhatsApp{}, nil},
 		{provider.WhatsApp{AppSecret: "0123456789abcdef", VerifyToken: "c"}, nil},
 		{provider.WhatsApp{AppSecret: "short", VerifyToken: "c"}, []string{"WHATSAPP_APP_SECRET is short"}},
-		{provider.WhatsApp{AppSecret: "0123456789abcdef"}, []string{"WHATSAPP_VERIFY_TOKEN is not set"}},
+		{provider.WhatsApp{AppSecret: "0123456789abcdef"}, []string{"WHATSAPP_VERIFY_TOKEN is not set: the challenge"}},
 	} {
 		got := c.w.Warnings()
 		if len(got) != len(c.want) {
@@ -206,7 +206,7 @@ func TestWhatsAppChallengeNoToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := w.Challenge(url.Values{"hub.mode": {"subscribe"}, "hub.challenge": {"1"}, "hub.verify_token": {""}})
-	if err == nil || err.Error() != "WHATSAPP_VERIFY_TOKEN is not set" {
+	if err == nil || err.Error() != "WHATSAPP_VERIFY_TOKEN is not set: set it to the verify token of Meta's App Dashboard" {
 		t.Errorf("got %v", err)
 	}
 }
