@@ -45,10 +45,13 @@ func newClues(hash func() hash.Hash, keys []signature.Key) clues {
 // not make much work.
 const maxClueBody = 256 << 10
 
-// explain returns the refusal of a body whose signature fits none of the keys.
+// explain returns the refusal of a request whose signature fits none of the keys.
 // right reports under which key of a ring a body would have been right.
-func (c clues) explain(setting string, keys *signature.Keyring, body []byte, right func(r *signature.Keyring, body []byte) (keyID string, ok bool)) error {
-	if len(body) <= maxClueBody {
+func (c clues) explain(setting string, keys *signature.Keyring, request *Request, right func(r *signature.Keyring, body []byte) (keyID string, ok bool)) error {
+	if request.Brief {
+		return refusef("the signature fits no secret")
+	}
+	if body := request.Body; len(body) <= maxClueBody {
 		if how, ok := right(c.near, body); ok {
 			return refusef("the signature is right for the secret %s: sender and %s have to be the same, character by character", how, setting)
 		}

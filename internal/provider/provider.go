@@ -75,6 +75,9 @@ type Request struct {
 	URL    *url.URL // path and query as the sender wrote them
 	Body   []byte   // the exact bytes
 	Now    time.Time
+	// Brief says that nobody wants to know why the signature is wrong, if it is:
+	// finding that out is more work than a stranger should make.
+	Brief bool
 }
 
 // Content is what a delivery holds.
