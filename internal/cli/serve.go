@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -27,11 +26,11 @@ import (
 type serveCommand struct {
 	providerSettings
 	databaseSetting
+	accessSettings
 	LogLevel  string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
 	AppName   string `setting:"APP_NAME" default:"Lyftr Webhook API" placeholder:"NAME" help:"Name of this service, as people see it."`
 	Host      string `setting:"HOST" default:"0.0.0.0" placeholder:"ADDRESS" help:"Address to listen on."`
 	Port      int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port to listen on; 0 takes a free one."`
-	APIToken  string `name:"api-token" setting:"API_TOKEN" secret:"" placeholder:"TOKEN,…" help:"Tokens, separated by commas, one of which is needed to see messages. Without any they are open."`
 	Retention string `setting:"RETENTION" placeholder:"TIME" help:"How long messages are kept, such as 90d; at least 8d. Without it for ever."`
 
 	TLSCertFile string `name:"tls-cert-file" setting:"TLS_CERT_FILE" placeholder:"FILE" help:"Certificate with its chain, PEM: serve HTTPS alone. Read again when it changes."`
@@ -66,8 +65,8 @@ func (c *serveCommand) check() (slog.Level, error) {
 	if err := c.prepare(); err != nil {
 		return 0, err
 	}
-	if c.APIToken != "" && len(c.tokens()) == 0 {
-		return 0, usagef("API_TOKEN holds no token: give at least one, or leave it unset to show messages to everybody")
+	if err := c.accessSettings.check(); err != nil {
+		return 0, err
 	}
 	if _, err := parseRetention(c.Retention); err != nil {
 		return 0, err
@@ -103,16 +102,6 @@ func (c *serveCommand) check() (slog.Level, error) {
 		return 0, usagef("MAX_INFLIGHT_BYTES: must be at least %d, the longest body of a provider", provider.MaxBodyBytes)
 	}
 	return level, nil
-}
-
-func (c *serveCommand) tokens() []string {
-	var tokens []string
-	for t := range strings.SplitSeq(c.APIToken, ",") {
-		if t = strings.TrimSpace(t); t != "" {
-			tokens = append(tokens, t)
-		}
-	}
-	return tokens
 }
 
 // Run serves until the context ends or the store fails.
@@ -177,6 +166,9 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		MaxInflightBytes: c.MaxInflightBytes,
 		SaveTimeout:      c.SaveTimeout,
 		WriteTimeout:     c.WriteTimeout,
+		AppName:          c.AppName,
+		TrustedProxies:   c.proxies(),
+		FailureLimit:     c.FailureLimit,
 	})
 	defer api.Close()
 	reload := &reloader{command: c, files: e.files, parse: e.parseAgain, allow: api.Allow, cert: cert, log: log}
@@ -197,9 +189,7 @@ func (c *serveCommand) warn(log *slog.Logger) {
 	for _, w := range c.warnings() {
 		log.Warn(w)
 	}
-	if len(c.tokens()) == 0 {
-		log.Warn("API_TOKEN is not set: whoever reaches this server can read the messages")
-	}
+	c.warnAccess(log)
 }
 
 // serve listens and answers until ctx ends or failed is closed, then stops in

@@ -41,6 +41,7 @@ type call struct {
 	hash   [sha256.Size]byte // of the body of one that was refused, if it was read
 
 	delivery provider.Request
+	brief    func() bool // for the delivery, made once for all requests
 
 	line []byte // room for the log line
 }
@@ -76,7 +77,7 @@ var (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	c := s.calls.Get().(*call)
-	*c = call{ResponseWriter: w, r: r, id: requestID(r), label: unmatched, line: c.line[:0]}
+	*c = call{ResponseWriter: w, r: r, id: requestID(r), label: unmatched, line: c.line[:0], brief: c.brief}
 	h := w.Header()
 	h["X-Request-Id"] = []string{c.id}
 	h["X-Content-Type-Options"] = noSniff

@@ -29,6 +29,9 @@ var (
 	errChallenge   = &answerError{http.StatusForbidden, "wrong verify token", telemetry.ResultInvalidChallenge}
 	errToken       = &answerError{http.StatusUnauthorized, "missing or wrong API token", ""}
 	errNoToken     = &answerError{http.StatusForbidden, "erasing messages needs an API token, and none is configured: set API_TOKEN", ""}
+	errLimited     = &answerError{http.StatusTooManyRequests, "too many failed attempts, try again later", telemetry.ResultLimited}
+	errOrigin      = &answerError{http.StatusForbidden, "the request comes from the page of another site; if not, a proxy on its way changes the header Host", ""}
+	errForm        = &answerError{http.StatusBadRequest, "the form did not arrive whole", ""}
 	errTooLarge    = &answerError{http.StatusRequestEntityTooLarge, "body too large", telemetry.ResultTooLarge}
 	errEncoding    = &answerError{http.StatusUnsupportedMediaType, "a body with a Content-Encoding is not read: send it as it is signed", telemetry.ResultUnsupported}
 	errBody        = &answerError{http.StatusBadRequest, "the body did not arrive whole", telemetry.ResultBadRequest}
@@ -137,6 +140,9 @@ func (s *Server) explain(c *call, err error) (*answerError, any) {
 	return known, known.detail
 }
 
+// maxReasons is how many faults of a delivery a reason names.
+const maxReasons = 5
+
 // reason says why a delivery was refused, for whoever runs the service. It is
 // empty for what is not the sender's fault.
 func (s *Server) reason(c *call, known *answerError) string {
@@ -150,7 +156,7 @@ func (s *Server) reason(c *call, known *answerError) string {
 		return refusal.Reason
 	}
 	if invalid, ok := errors.AsType[*message.InvalidError](c.err); ok {
-		return invalid.Error()
+		return invalid.Explain(maxReasons)
 	}
 	return known.detail
 }

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -69,6 +70,8 @@ type config struct {
 	readTimeout  time.Duration
 	writeTimeout time.Duration
 	queueSize    int
+	proxies      []netip.Prefix
+	failureLimit int // none unless a test sets it: most fail on purpose
 	heartbeat    time.Duration
 	fault        func(message.Store) message.Store
 	around       func(http.Handler) http.Handler
@@ -88,6 +91,8 @@ type service struct {
 	client  *http.Client
 	// never is what may not appear in the log.
 	never []string
+	// providers are those that it has, prepared.
+	providers []provider.Provider
 
 	server   *http.Server
 	lines    *telemetry.LineWriter
@@ -147,6 +152,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		}
 		sources[i] = p.Source()
 	}
+	s.providers = providers
 	var used message.Store
 	s.metrics = telemetry.NewMetrics(telemetry.Options{
 		Version: "test",
@@ -177,6 +183,9 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		MaxInflightBytes: c.maxInflight,
 		SaveTimeout:      c.saveTimeout,
 		WriteTimeout:     c.writeTimeout,
+		AppName:          "Inbox <of> tests",
+		TrustedProxies:   c.proxies,
+		FailureLimit:     c.failureLimit,
 	})
 	if c.heartbeat > 0 {
 		s.api.SetHeartbeat(c.heartbeat)

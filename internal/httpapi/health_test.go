@@ -123,13 +123,16 @@ func TestMetricsAtStart(t *testing.T) {
 	s := start(t)
 	atStart := s.scrape()
 	statuses := map[string][]int{
-		"/webhook":               {200, 400, 401, 413, 415, 422, 500, 503},
-		"/messages":              {200, 401, 403, 422, 499, 500, 503},
-		"/messages/{message_id}": {200, 401, 404, 422, 499, 500, 503},
-		"/stats":                 {200, 401, 422, 499, 500, 503},
-		"/stats/timeline":        {200, 401, 422, 499, 500, 503},
-		"/feed":                  {200, 401, 422, 499, 500, 503},
-		"/export":                {200, 401, 422, 499, 500, 503, 505},
+		"/webhook":               {200, 400, 401, 413, 415, 422, 429, 500, 503},
+		"/messages":              {200, 401, 403, 422, 429, 499, 500, 503},
+		"/messages/{message_id}": {200, 401, 404, 422, 429, 499, 500, 503},
+		"/stats":                 {200, 401, 422, 429, 499, 500, 503},
+		"/stats/timeline":        {200, 401, 422, 429, 499, 500, 503},
+		"/feed":                  {200, 401, 422, 429, 499, 500, 503},
+		"/export":                {200, 401, 422, 429, 499, 500, 503, 505},
+		"/rejected":              {200, 401, 422, 429, 499, 500, 503},
+		"/sign-in":               {200, 303, 400, 401, 403, 413, 429, 500},
+		"/sign-out":              {303, 403, 500},
 		"/health/live":           {200, 500},
 		"/health/ready":          {200, 500, 503},
 		"/metrics":               {200, 500},
@@ -142,7 +145,7 @@ func TestMetricsAtStart(t *testing.T) {
 		}
 	}
 	for _, result := range []string{"created", "duplicate", "invalid_signature", "validation_error", "unavailable", "too_large",
-		"unsupported", "bad_request", "not_configured", "error"} {
+		"unsupported", "bad_request", "not_configured", "limited", "ignored", "challenge", "invalid_challenge", "error"} {
 		want = append(want, fmt.Sprintf("webhook_requests_total{result=%q}", result))
 	}
 	for _, le := range []string{"1", "100", "500", "10000", "+Inf"} {

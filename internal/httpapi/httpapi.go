@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path"
 	"strings"
 	"sync"
@@ -39,6 +40,14 @@ type Options struct {
 	// WriteTimeout is how long an answer that was waited for may take to be
 	// written, and each piece of an event stream or an export.
 	WriteTimeout time.Duration
+	// AppName is what the service is called on its pages.
+	AppName string
+	// TrustedProxies are the networks of the proxies whose word counts on who a
+	// client is; may be empty.
+	TrustedProxies []netip.Prefix
+	// FailureLimit is how many wrong signatures a minute, and as many wrong
+	// tokens, a client may send; 0 is no limit.
+	FailureLimit int
 }
 
 // Server answers requests. Make it with New.
@@ -59,6 +68,13 @@ type Server struct {
 	end         context.CancelFunc
 	calls       sync.Pool
 	bodies      sync.Pool
+
+	sessions   *sessions
+	origins    *http.CrossOriginProtection
+	signInPage signInPage
+	// Two limits: a sender with a wrong secret, behind the same proxy as
+	// everybody, must not keep out who wants to see what is wrong with it.
+	badSignatures, badTokens *failures
 }
 
 // route is one line of the list below.
@@ -75,15 +91,18 @@ type route struct {
 
 // routes are all routes there are, but those of the providers.
 var routes = []route{
-	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 499, 503}},
-	{"DELETE", "/messages", "/messages", (*Server).eraseMessages, true, []int{200, 401, 403, 422, 499, 503}},
-	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 499, 503}},
-	{"GET", "/statuses", "/statuses", (*Server).getStatuses, true, []int{200, 401, 422, 499, 503}},
-	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 499, 503}},
-	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 499, 503}},
-	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 499, 503}},
-	{"GET", "/export", "/export", (*Server).export, true, []int{200, 401, 422, 499, 503, 505}},
-	{"GET", "/rejected", "/rejected", (*Server).rejected, true, []int{200, 401, 422, 499, 503}},
+	{"GET", "/messages", "/messages", (*Server).listMessages, true, []int{200, 401, 422, 429, 499, 503}},
+	{"DELETE", "/messages", "/messages", (*Server).eraseMessages, true, []int{200, 401, 403, 422, 429, 499, 503}},
+	{"GET", messagePath, "/messages/{message_id}", (*Server).getMessage, true, []int{200, 401, 404, 422, 429, 499, 503}},
+	{"GET", "/statuses", "/statuses", (*Server).getStatuses, true, []int{200, 401, 422, 429, 499, 503}},
+	{"GET", "/stats", "/stats", (*Server).stats, true, []int{200, 401, 422, 429, 499, 503}},
+	{"GET", "/stats/timeline", "/stats/timeline", (*Server).timeline, true, []int{200, 401, 422, 429, 499, 503}},
+	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 429, 499, 503}},
+	{"GET", "/export", "/export", (*Server).export, true, []int{200, 401, 422, 429, 499, 503, 505}},
+	{"GET", "/rejected", "/rejected", (*Server).rejected, true, []int{200, 401, 422, 429, 499, 503}},
+	{"GET", "/sign-in", "/sign-in", (*Server).showSignIn, false, []int{200, 303}},
+	{"POST", "/sign-in", "/sign-in", (*Server).signIn, false, []int{303, 400, 401, 403, 413, 429}},
+	{"POST", "/sign-out", "/sign-out", (*Server).signOut, false, []int{303, 403}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
@@ -95,10 +114,10 @@ func deliveries(providers []provider.Provider) []route {
 	for i, p := range providers {
 		path := provider.Path(p)
 		list = append(list, route{"POST", path, path, func(s *Server, c *call) error { return s.deliver(c, i) }, false,
-			[]int{200, 400, 401, 413, 415, 422, 503}})
+			[]int{200, 400, 401, 413, 415, 422, 429, 503}})
 		if _, ok := p.(provider.Challenger); ok {
 			list = append(list, route{"GET", path, path, func(s *Server, c *call) error { return s.challenge(c, i) }, false,
-				[]int{200, 403, 503}})
+				[]int{200, 403, 429, 503}})
 		}
 	}
 	return list
@@ -133,11 +152,21 @@ func New(o Options) *Server {
 
 		heartbeat: feedHeartbeat,
 		exports:   make(chan struct{}, maxExports),
+
+		sessions:      &sessions{end: map[session]time.Time{}},
+		origins:       http.NewCrossOriginProtection(),
+		signInPage:    newSignInPage(),
+		badSignatures: newFailures(o.FailureLimit),
+		badTokens:     newFailures(o.FailureLimit),
 	}
 	s.refusals = &refusals{store: o.Store}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.readers = newReaders(o.Store, s.ending.Done())
-	s.calls.New = func() any { return &call{} }
+	s.calls.New = func() any {
+		c := &call{}
+		c.brief = func() bool { return s.badSignatures.wait(s.client(c.r).network(), time.Now()) > 0 }
+		return c
+	}
 	s.bodies.New = func() any { return new([]byte) }
 	s.Allow(o.Access)
 	byPath := map[string]methods{}
@@ -220,7 +249,7 @@ func (s *Server) serve(c *call, m methods) {
 		}
 		c.label = r.label
 		if r.shows {
-			if c.err = s.authorize(c.r); c.err != nil {
+			if c.err = s.authorize(c); c.err != nil {
 				return
 			}
 			c.Header()["Cache-Control"] = noStore

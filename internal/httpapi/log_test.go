@@ -27,16 +27,17 @@ func TestLogMembers(t *testing.T) {
 	s := start(t)
 	plain := []string{"latency_ms", "level", "method", "path", "raw", "request_id", "status", "ts"}
 	delivery := slices.Sorted(slices.Values(append([]string{"dup", "message_id", "result"}, plain...)))
+	refused := slices.Sorted(slices.Values(append([]string{"reason"}, delivery...)))
 	for _, tt := range []struct {
 		a       answer
 		members []string
 	}{
 		{s.post(hello), delivery},
 		{s.post(hello), delivery},
-		{s.post(hello, header("X-Signature")), delivery},
-		{s.post("{"), delivery},
-		{s.post(hello, header("Content-Encoding", "gzip")), delivery},
-		{s.post(strings.Repeat(" ", 2<<20)), delivery},
+		{s.post(hello, header("X-Signature")), refused},
+		{s.post("{"), refused},
+		{s.post(hello, header("Content-Encoding", "gzip")), refused},
+		{s.post(strings.Repeat(" ", 2<<20)), refused},
 		{s.get("/messages?q=x"), plain},
 		{s.get("/messages?limit=0"), plain},
 		{s.get("/messages/m1"), plain},

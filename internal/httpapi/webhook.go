@@ -32,7 +32,7 @@ func (s *Server) deliver(c *call, index int) error {
 	}
 	defer release()
 	if err := s.take(c, p, body); err != nil {
-		if !errors.Is(err, message.ErrUnavailable) {
+		if !errors.Is(err, message.ErrUnavailable) && !errors.Is(err, errLimited) {
 			c.hash = sha256.Sum256(body) // as long as there is a body
 		}
 		return err
@@ -42,10 +42,12 @@ func (s *Server) deliver(c *call, index int) error {
 
 // take is what deliver does with a body.
 func (s *Server) take(c *call, p provider.Provider, body []byte) error {
-	c.delivery = provider.Request{Header: c.r.Header, URL: c.r.URL, Host: c.r.Host, Body: body, Now: time.Now()}
+	c.delivery = provider.Request{
+		Header: c.r.Header, URL: c.r.URL, Host: c.r.Host, Body: body, Now: time.Now(), Brief: c.brief,
+	}
 	keyID, err := p.Verify(&c.delivery)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errSignature, err)
+		return s.badSignature(c, fmt.Errorf("%w: %w", errSignature, err))
 	}
 	s.Metrics.SecretUsed(p.Source(), keyID)
 	content, err := p.Parse(&c.delivery)
@@ -116,12 +118,11 @@ func (s *Server) challenge(c *call, index int) error {
 	}
 	query, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		c.reason = "the query of the URL cannot be parsed"
-		return errChallenge
+		return s.badSignature(c, fmt.Errorf("%w: %w", errChallenge, &provider.Refusal{Reason: "the query of the URL cannot be parsed"}))
 	}
 	answer, err := p.(provider.Challenger).Challenge(query)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errChallenge, err)
+		return s.badSignature(c, fmt.Errorf("%w: %w", errChallenge, err))
 	}
 	c.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, err = io.WriteString(c, answer)

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -42,6 +43,34 @@ func (e *InvalidError) Error() string {
 		b.WriteString(": " + f.Type)
 	}
 	return b.String()
+}
+
+// Explain says what is wrong in words for a person, at most so many faults of
+// it. Like Error it never holds a value.
+func (e *InvalidError) Explain(most int) string {
+	var parts []string
+	for i, f := range e.Faults {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("and %d more", len(e.Faults)-i))
+			break
+		}
+		parts = append(parts, f.explain())
+	}
+	return strings.Join(parts, "; ")
+}
+
+// explain says what is wrong with a member.
+func (f Fault) explain() string {
+	what := strings.TrimPrefix(strings.TrimPrefix(f.Msg, "Value error, "), "JSON decode error: ")
+	switch place := f.Loc[len(f.Loc)-1].(type) {
+	case int:
+		return fmt.Sprintf("not JSON at byte %d: %s", place, what)
+	case string:
+		if len(f.Loc) > 1 {
+			return place + ": " + what
+		}
+	}
+	return what
 }
 
 // Kinds of faults, out of FastAPI's vocabulary.

@@ -59,10 +59,13 @@ func decoded(b []byte, err error) string {
 // not make much work.
 const maxClueBody = 256 << 10
 
-// explain returns the refusal of a body whose signature fits none of the keys.
+// explain returns the refusal of a request whose signature fits none of the keys.
 // right reports under which key of a ring a body would have been right.
-func (c clues) explain(setting string, keys *signature.Keyring, body []byte, right func(r *signature.Keyring, body []byte) (keyID string, ok bool)) error {
-	if len(body) <= maxClueBody {
+func (c clues) explain(setting string, keys *signature.Keyring, request *Request, right func(r *signature.Keyring, body []byte) (keyID string, ok bool)) error {
+	if request.brief() {
+		return errBrief
+	}
+	if body := request.Body; len(body) <= maxClueBody {
 		if how, ok := right(c.near, body); ok {
 			return refusef("the signature is right for the secret %s: sender and %s have to be the same, character by character", how, setting)
 		}

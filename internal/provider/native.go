@@ -67,7 +67,7 @@ func (n *Native) explain(r *Request) error {
 	if len(mac) != 64 {
 		return refusef("the header %s has %d characters: it must be the 64 hex digits of HMAC-SHA256 and nothing else", HeaderSignature, len(mac))
 	}
-	return n.clues.explain(n.Switch(), n.keys, r.Body, func(ring *signature.Keyring, body []byte) (string, bool) {
+	return n.clues.explain(n.Switch(), n.keys, r, func(ring *signature.Keyring, body []byte) (string, bool) {
 		return ring.VerifyHex(body, mac)
 	})
 }

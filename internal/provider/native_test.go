@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,23 @@ func TestNativeNoKeys(t *testing.T) {
 		if _, ok := verify(n, http.Header{"X-Signature": {s}}, []byte(body)); ok {
 			t.Errorf("verified %q without a key", s)
 		}
+	}
+}
+
+// Whoever wants to be brief gets no diagnosis, and what is right stays right.
+func TestNativeBrief(t *testing.T) {
+	h := http.Header{"X-Signature": {signature.SignHex([]byte("testsecret\n"), []byte(body))}}
+	reasons := map[bool]string{}
+	for _, brief := range []bool{false, true} {
+		_, err := native(t).Verify(&provider.Request{Header: h, Body: []byte(body), Brief: func() bool { return brief }})
+		reasons[brief] = err.Error()
+	}
+	if !strings.Contains(reasons[false], "newline") || reasons[true] != "the signature fits no secret" {
+		t.Errorf("the reasons are %v", reasons)
+	}
+	h = http.Header{"X-Signature": {sig}}
+	if _, err := native(t).Verify(&provider.Request{Header: h, Body: []byte(body), Brief: func() bool { return true }}); err != nil {
+		t.Error(err)
 	}
 }
 

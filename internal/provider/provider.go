@@ -90,7 +90,17 @@ type Request struct {
 	Host   string   // for whom the sender says it is, which proves nothing
 	Body   []byte   // the exact bytes
 	Now    time.Time
+	// Brief, if set, is asked when the signature is wrong. If it says so nobody
+	// wants to know why:
+	// finding that out is more work than a stranger should make.
+	Brief func() bool
 }
+
+// brief reports whether a refusal needs no more than that it is one.
+func (r *Request) brief() bool { return r.Brief != nil && r.Brief() }
+
+// errBrief is the refusal of which nobody wants to know more.
+var errBrief = &Refusal{"the signature fits no secret"}
 
 // Content is what a delivery holds.
 type Content struct {

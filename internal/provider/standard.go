@@ -161,7 +161,7 @@ func (s *Standard) Verify(r *Request) (keyID string, err error) {
 	}
 	keyID, ok := s.right(&d, s.hmac, d.head(), r.Body)
 	if !ok {
-		return "", s.explain(&d, r.Body)
+		return "", s.explain(&d, r)
 	}
 	switch age := r.Now.Unix() - d.at; {
 	case age > maxAge:
@@ -263,8 +263,11 @@ func (s *Standard) right(d *standardDelivery, ring *signature.Keyring, head, bod
 }
 
 // explain finds out why no key makes one of the signatures.
-func (s *Standard) explain(d *standardDelivery, body []byte) error {
+func (s *Standard) explain(d *standardDelivery, r *Request) error {
+	body := r.Body
 	switch {
+	case r.brief():
+		return errBrief
 	case len(d.macs)+len(d.asymmetric) == 0:
 		return s.explainList(d, body)
 	case len(d.macs) == 0 && len(s.public) == 0:
@@ -272,7 +275,7 @@ func (s *Standard) explain(d *standardDelivery, body []byte) error {
 	case len(d.asymmetric) == 0 && s.hmac.Empty():
 		return refusef("the signatures are of the version v1, and %s holds public keys only: add the sender's secret, whsec_…", s.Switch())
 	case len(body) > maxClueBody:
-		return clues{}.explain(s.Switch(), s.hmac, body, nil)
+		return clues{}.explain(s.Switch(), s.hmac, r, nil)
 	case len(body) > maxAsymmetricClue:
 		d.asymmetric = nil
 	}
@@ -289,7 +292,7 @@ func (s *Standard) explain(d *standardDelivery, body []byte) error {
 			return refusef("the signature is right for %s: the sender has to sign the ID, a dot, the time, a dot and the body", head.how)
 		}
 	}
-	return clues{near: &signature.Keyring{}, taken: &signature.Keyring{}}.explain(s.Switch(), s.hmac, body, func(ring *signature.Keyring, body []byte) (string, bool) {
+	return clues{near: &signature.Keyring{}, taken: &signature.Keyring{}}.explain(s.Switch(), s.hmac, r, func(ring *signature.Keyring, body []byte) (string, bool) {
 		return s.right(d, ring, d.head(), body)
 	})
 }

@@ -163,6 +163,9 @@ const maxTwilioClue = 16 << 10
 
 // explain finds out why no auth token makes the signature.
 func (t *Twilio) explain(d *twilioDelivery) error {
+	if d.brief() {
+		return errBrief
+	}
 	at := t.public.addresses(d.URL)
 	if len(at) == 0 {
 		return refusef("%s is not set", publicURLSetting)

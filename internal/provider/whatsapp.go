@@ -105,7 +105,7 @@ func (w *WhatsApp) Verify(r *Request) (keyID string, err error) {
 	case len(mac) != 2*sha256.Size:
 		return "", refusef("the header %s has %d characters behind %s: it must be the 64 hex digits of HMAC-SHA256 and nothing else", HeaderHubSignature, len(mac), hubPrefix)
 	}
-	return "", w.clues.explain(w.Switch(), w.keys, r.Body, func(ring *signature.Keyring, body []byte) (string, bool) {
+	return "", w.clues.explain(w.Switch(), w.keys, r, func(ring *signature.Keyring, body []byte) (string, bool) {
 		return ring.VerifyHex(body, mac)
 	})
 }

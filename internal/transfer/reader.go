@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
 
 	"lyftr/internal/message"
 )
@@ -35,25 +34,7 @@ func (e *LineError) What() string {
 	if !ok {
 		return e.Err.Error()
 	}
-	faults := make([]string, len(invalid.Faults))
-	for i, f := range invalid.Faults {
-		faults[i] = describe(f)
-	}
-	return strings.Join(faults, "; ")
-}
-
-// describe says what is wrong with a member, in words for a person.
-func describe(f message.Fault) string {
-	what := strings.TrimPrefix(strings.TrimPrefix(f.Msg, "Value error, "), "JSON decode error: ")
-	switch place := f.Loc[len(f.Loc)-1].(type) {
-	case int:
-		return fmt.Sprintf("not JSON at byte %d: %s", place, what)
-	case string:
-		if len(f.Loc) > 1 {
-			return place + ": " + what
-		}
-	}
-	return what
+	return invalid.Explain(len(invalid.Faults))
 }
 
 // Unwrap returns the cause.
