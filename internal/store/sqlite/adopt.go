@@ -114,6 +114,13 @@ type legacyRow struct {
 	id, from, to, ts, text, created sql.NullString
 }
 
+// adoptSQL makes a message of a row, in the table of schema version 1. The index
+// messages_identity finds the conflict.
+const adoptSQL = `INSERT INTO messages
+	(message_id, from_msisdn, to_msisdn, ts, text, created_at, source, ts_unix, ts_nanos)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	ON CONFLICT (message_id, source) DO NOTHING`
+
 // move copies all rows in the order in which they were stored. It reads and
 // writes in one transaction on one connection.
 func (a *adoption) move(ctx context.Context, tx *sql.Tx) error {
@@ -121,7 +128,7 @@ func (a *adoption) move(ctx context.Context, tx *sql.Tx) error {
 	if _, err := tx.ExecContext(ctx, reportTable); err != nil {
 		return err
 	}
-	insert, err := tx.PrepareContext(ctx, insertSQL)
+	insert, err := tx.PrepareContext(ctx, adoptSQL)
 	if err != nil {
 		return err
 	}
@@ -168,7 +175,7 @@ func (a *adoption) moveRow(ctx context.Context, insert, report *sql.Stmt, r lega
 		if r.text.Valid {
 			text = r.text.String
 		}
-		result, err := insert.ExecContext(ctx, nil, r.id.String, r.from.String, r.to.String, r.ts.String, text,
+		result, err := insert.ExecContext(ctx, r.id.String, r.from.String, r.to.String, r.ts.String, text,
 			r.created.String, message.SourceNative, at.Unix(), at.Nanosecond())
 		if err != nil {
 			return err

@@ -377,7 +377,7 @@ func TestBackupOfOlderSchema(t *testing.T) {
 	mustExec(t, db, string(schema))
 	mustExec(t, db, "CREATE TABLE goose_db_version (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')))")
 	mustExec(t, db, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (1, 1)")
-	mustExec(t, db, insertSQL, nil, "m1", "+1", "+2", "2025-01-15T10:00:00Z", nil, "", "native", 0, 0)
+	mustExec(t, db, adoptSQL, "m1", "+1", "+2", "2025-01-15T10:00:00Z", nil, "", "native", 0, 0)
 	destination, summary := mustBackup(t, path)
 	wantEqual(t, "messages", int64(1), summary.Messages)
 	wantEqual(t, "schema", int64(1), summary.Schema)

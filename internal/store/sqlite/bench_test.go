@@ -71,6 +71,6 @@ func insertBenchRow(insert *sql.Stmt, n int, random bool, at time.Time) error {
 	}
 	_, err := insert.Exec(nil, id, fmt.Sprintf("+9198%08d", rand.IntN(100_000)), "+14155550100", "2025-01-15T10:00:00Z",
 		"The order is on its way and should be with you before noon. Please call when you are at home.",
-		"2025-01-15T10:00:00.000Z", "native", at.Unix()+int64(n/1000), 0)
+		"2025-01-15T10:00:00.000Z", "native", at.Unix()+int64(n/1000), 0, nil)
 	return err
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // feedSQL is served by the primary key.
-const feedSQL = "SELECT " + messageColumns + ", id FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+const feedSQL = "SELECT " + fullColumns + ", id FROM messages WHERE id > ? ORDER BY id LIMIT ?"
 
 // Feed implements message.Store. The order of storing is that of the ids: the
 // one writer gives them out, and commits are in their order, so that nothing
@@ -71,7 +71,7 @@ func (s *Store) feedPage(ctx context.Context, tx *sql.Tx, id int64, limit int) (
 	}
 	defer rows.Close()
 	for size := 0; rows.Next(); {
-		m, err := scanMessage(rows, &id)
+		m, err := scanFull(rows, &id)
 		if err != nil {
 			return message.FeedPage{}, err
 		}
@@ -80,6 +80,7 @@ func (s *Store) feedPage(ctx context.Context, tx *sql.Tx, id int64, limit int) (
 		if m.Text != nil {
 			size += len(*m.Text)
 		}
+		size += len(m.Raw)
 		if page.More = len(page.Messages) == limit || size >= message.MaxFeedBytes; page.More {
 			break
 		}

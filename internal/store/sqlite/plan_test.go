@@ -261,7 +261,7 @@ func TestWritePlans(t *testing.T) {
 	_, shut := open(t, path, Options{})
 	shut()
 	db := plain(t, path)
-	args := []any{nil, "id", "+1", "+2", "ts", nil, "now", "native", 0, 0}
+	args := []any{nil, "id", "+1", "+2", "ts", nil, "now", "native", 0, 0, nil}
 	find := rows(t, db, "EXPLAIN QUERY PLAN "+findSQL, "id", "native")
 	wantPlan(t, "find", fmt.Sprint(find), []string{"SEARCH messages USING INDEX messages_identity (message_id=? AND source=?)"})
 

@@ -115,6 +115,16 @@ func scanMessage(row interface{ Scan(to ...any) error }, more ...any) (m message
 	return m, nil
 }
 
+// fullColumns are what scanFull reads: what a provider sent too.
+const fullColumns = messageColumns + ", raw"
+
+func scanFull(row interface{ Scan(to ...any) error }, more ...any) (m message.Message, err error) {
+	var raw []byte
+	m, err = scanMessage(row, append([]any{&raw}, more...)...)
+	m.Raw = raw
+	return m, err
+}
+
 // List implements message.Store.
 func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, err error) {
 	if q.Order != message.Descending {
@@ -171,9 +181,9 @@ func (s *Store) page(ctx context.Context, tx *sql.Tx, q message.Query, after *me
 	return page, err
 }
 
-// listByTime walks along messages_by_time, which serves the order, the times
-// and the position.
-func (sn *snapshot) listByTime(ctx context.Context, f message.Filter, o message.Order, after *message.Position, limit int, offset int64) ([]message.Message, error) {
+// byTime is a query that walks along messages_by_time, which serves the order,
+// the times and the position. Its last arguments are a limit and an offset.
+func byTime(columns string, f message.Filter, o message.Order, after *message.Position) (query string, args []any) {
 	c := matching(f)
 	direction, behind := "ASC", ">"
 	if o == message.Descending {
@@ -183,9 +193,13 @@ func (sn *snapshot) listByTime(ctx context.Context, f message.Filter, o message.
 		c.and("(ts_unix, ts_nanos, message_id, source) "+behind+" (?, ?, ?, ?)",
 			after.At.Unix(), after.At.Nanosecond(), after.ID, after.Source)
 	}
-	query := "SELECT " + messageColumns + " FROM messages" + c.where() +
-		strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) + " LIMIT ? OFFSET ?"
-	rows, err := sn.tx.QueryContext(ctx, query, append(c.args, limit, offset)...)
+	return "SELECT " + columns + " FROM messages" + c.where() +
+		strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) + " LIMIT ? OFFSET ?", c.args
+}
+
+func (sn *snapshot) listByTime(ctx context.Context, f message.Filter, o message.Order, after *message.Position, limit int, offset int64) ([]message.Message, error) {
+	query, args := byTime(messageColumns, f, o, after)
+	rows, err := sn.tx.QueryContext(ctx, query, append(args, limit, offset)...)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +218,7 @@ func (sn *snapshot) listByTime(ctx context.Context, f message.Filter, o message.
 // Get implements message.Store.
 func (s *Store) Get(ctx context.Context, source, id string) (m message.Message, err error) {
 	// Served by messages_identity.
-	query := "SELECT " + messageColumns + " FROM messages WHERE message_id = ?"
+	query := "SELECT " + fullColumns + " FROM messages WHERE message_id = ?"
 	args := []any{id}
 	if source != "" {
 		query += " AND source = ?"
@@ -213,7 +227,7 @@ func (s *Store) Get(ctx context.Context, source, id string) (m message.Message, 
 	query += " ORDER BY source LIMIT 1"
 	err = s.read(ctx, "get message", func(ctx context.Context, tx *sql.Tx) error {
 		var err error
-		m, err = scanMessage(tx.QueryRowContext(ctx, query, args...))
+		m, err = scanFull(tx.QueryRowContext(ctx, query, args...))
 		if errors.Is(err, sql.ErrNoRows) {
 			return message.ErrNotFound
 		}

@@ -50,18 +50,21 @@ func (s *Store) Erase(ctx context.Context, from string) (removed int64, err erro
 			removed += n
 		}
 		if err != nil {
-			return removed, removalError("erase messages", err)
+			return removed, unavailable("erase messages", err)
 		}
 		if len(ids) < removePage {
 			break
 		}
 		after = ids[len(ids)-1]
 	}
+	if err := s.eraseStatuses(ctx, from); err != nil {
+		return removed, unavailable("erase statuses", err)
+	}
 	if err := s.eraseReport(ctx, from); err != nil {
-		return removed, removalError("erase messages: adoption report", err)
+		return removed, unavailable("erase messages: adoption report", err)
 	}
 	if err := s.eraseNumber(ctx, from); err != nil {
-		return removed, removalError("erase messages: number", err)
+		return removed, unavailable("erase messages: number", err)
 	}
 	return removed, nil
 }
@@ -78,11 +81,14 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (removed int64, er
 			removed += n
 		}
 		if err != nil {
-			return removed, removalError("expire messages", err)
+			return removed, unavailable("expire messages", err)
 		}
 	}
+	if err := s.expireStatuses(ctx, before); err != nil {
+		return removed, unavailable("expire statuses", err)
+	}
 	if err := s.expireReport(ctx, before); err != nil {
-		return removed, removalError("expire messages: adoption report", err)
+		return removed, unavailable("expire messages: adoption report", err)
 	}
 	if removed > 0 {
 		poke(s.indexer.built)
@@ -90,8 +96,8 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (removed int64, er
 	return removed, nil
 }
 
-// removalError says that calling again goes on.
-func removalError(what string, err error) error {
+// unavailable says that calling again goes on.
+func unavailable(what string, err error) error {
 	if errors.Is(err, message.ErrUnavailable) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -158,26 +164,37 @@ func arrivedBefore(created string, before time.Time) bool {
 // remove removes the messages that are still there of these ids, in steps, and
 // returns how many that were.
 func (s *Store) remove(ctx context.Context, ids []int64, erase bool) (removed int64, err error) {
-	for len(ids) > 0 {
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	err = s.steps(ctx, func() (more bool, err error) {
+		tried, n, err := s.writer.remove(ids, erase)
+		removed += n
+		ids = ids[tried:]
+		return len(ids) > 0, err
+	})
+	return removed, err
+}
+
+// steps has the writer run one step after the other, as long as there are more.
+// Saves that waited for one get as much of the writer's time.
+func (s *Store) steps(ctx context.Context, step func() (more bool, err error)) error {
+	for more := true; more; {
 		if err := ctx.Err(); err != nil {
-			return removed, err
+			return err
 		}
-		var tried int
-		var n int64
+		var err error
 		var rest time.Duration
 		notRun := s.queue.Do(ctx, func() {
 			began := time.Now()
-			tried, n, err = s.writer.remove(ids, erase)
+			more, err = step()
 			if s.queue.Depth() > 0 {
 				rest = time.Since(began)
 			}
 		})
 		if err = errors.Join(notRun, err); err != nil {
-			return removed, err
+			return err
 		}
-		removed += n
-		ids = ids[tried:]
-		// Saves that waited get as much of the writer's time.
 		if rest > 0 {
 			select {
 			case <-time.After(rest):
@@ -185,7 +202,7 @@ func (s *Store) remove(ctx context.Context, ids []int64, erase bool) (removed in
 			}
 		}
 	}
-	return removed, nil
+	return nil
 }
 
 // remove is one step: it removes the messages of the first ids and returns how
@@ -249,6 +266,13 @@ func (w *writer) removeRows(ctx context.Context, c *sql.Conn, ids []int64, erase
 		a[0].Value = w.identities.Of(source, messageID)
 		if _, err := w.keepRemoved.ExecContext(ctx, a); err != nil {
 			return 0, 0, fmt.Errorf("keep identity: %w", err)
+		}
+		if w.statuses {
+			a := w.args[:2]
+			a[0].Value, a[1].Value = messageID, source
+			if _, err := w.dropStatuses.ExecContext(ctx, a); err != nil {
+				return 0, 0, fmt.Errorf("delete statuses: %w", err)
+			}
 		}
 		if chunk := segment.ChunkOf(id); covered(segments, chunk) {
 			if holes[chunk] == nil {
@@ -325,14 +349,14 @@ func makeHoles(ctx context.Context, c *sql.Conn, chunk int64, bits *segment.Bits
 	return err
 }
 
-// isRemoved reports whether the message was stored and removed, in the
+// isRemoved reports whether a message was stored and removed, in the
 // transaction in progress. It costs nothing while nothing was ever removed.
-func (w *writer) isRemoved(ctx context.Context, m *message.Message) (bool, error) {
+func (w *writer) isRemoved(ctx context.Context, source, id string) (bool, error) {
 	if w.store.deletions.Load() == 0 {
 		return false, nil
 	}
 	a, row := w.args[:1], [1]driver.Value{}
-	a[0].Value = w.identities.Of(m.Source, m.ID)
+	a[0].Value = w.identities.Of(source, id)
 	if err := w.queryOne(ctx, w.findRemoved, a, row[:]); err != nil {
 		return false, err
 	}

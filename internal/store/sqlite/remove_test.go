@@ -230,11 +230,12 @@ func emptied(t *testing.T, s *Store) {
 
 // TestErasedIsNotInTheFile: neither the text nor the ID nor the sender stands
 // in the bytes of the database or its log, also of texts that go over many
-// pages.
+// pages; nor does what a provider sent of them, or reported to the sender.
 func TestErasedIsNotInTheFile(t *testing.T) {
 	s, _ := open(t, newPath(t), Options{})
 	long := strings.Repeat("long words ", 300) + "SECRETSECRET end"
 	var all []message.Message
+	var statuses []message.Status
 	for i := range 600 {
 		m := from("+1", i, 1)[0]
 		if i%50 == 7 {
@@ -244,11 +245,20 @@ func TestErasedIsNotInTheFile(t *testing.T) {
 			if i%100 == 7 {
 				text = long
 			}
-			m.Text = &text
+			m.Text, m.Raw = &text, []byte(text)
+			reports := statusesOf(m.ID, "sent", "read")
+			reports = append(reports, statusesOf(fmt.Sprint("other ", i), "sent")...)
+			for j := range reports {
+				reports[j].Recipient, reports[j].Raw = "+987654321", m.Raw
+			}
+			statuses = append(statuses, reports...)
 		}
+		statuses = append(statuses, statusesOf(fmt.Sprint("another ", i), "sent")...)
 		all = append(all, m)
 	}
-	saveAll(t, s, all)
+	if _, err := s.Save(t.Context(), all, statuses); err != nil {
+		t.Fatal(err)
+	}
 	contains := func() bool {
 		for _, p := range []string{s.path, s.path + "-wal"} {
 			b, err := os.ReadFile(p)

@@ -37,8 +37,8 @@ type Options struct {
 	// QueueSize is how many saves may wait for the writer. Default 4096.
 	QueueSize int
 	// OnCommit, if set, is told of every commit: how long it took and how many
-	// messages it held.
-	OnCommit func(took time.Duration, messages int)
+	// messages and statuses it held.
+	OnCommit func(took time.Duration, rows int)
 }
 
 const defaultReadTimeout = 5 * time.Second

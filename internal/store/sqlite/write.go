@@ -41,11 +41,13 @@ type writer struct {
 	logLength, checkpoint    statement
 	removeRow, keepRemoved   statement
 	findRemoved              statement
+	addStatus, dropStatuses  statement
 
-	args    []driver.NamedValue
-	lastID  int64 // highest id given out, of the transaction in progress too
-	commits int   // since the log's length was looked at
-	pending bool
+	args     []driver.NamedValue
+	lastID   int64 // highest id given out, of the transaction in progress too
+	statuses bool  // there may be statuses
+	commits  int   // since the log's length was looked at
+	pending  bool
 
 	identities *message.Identities
 	wipe       bool      // the log still shows what was removed
@@ -62,8 +64,8 @@ type statement struct {
 const (
 	// The index messages_identity finds the conflict.
 	insertSQL = `INSERT INTO messages
-		(id, message_id, from_msisdn, to_msisdn, ts, text, created_at, source, ts_unix, ts_nanos)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		(id, message_id, from_msisdn, to_msisdn, ts, text, created_at, source, ts_unix, ts_nanos, raw)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (message_id, source) DO NOTHING`
 	// Served by messages_identity.
 	findSQL = `SELECT from_msisdn, to_msisdn, ts, text FROM messages WHERE message_id = ? AND source = ?`
@@ -74,9 +76,13 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 10), lastID: s.lastID.Load(), identities: message.NewIdentities(s.cursorKey)}
+	w := &writer{store: s, conn: conn, args: make([]driver.NamedValue, 11), lastID: s.lastID.Load(), identities: message.NewIdentities(s.cursorKey)}
 	for i := range w.args {
 		w.args[i].Ordinal = i + 1
+	}
+	// Served by the primary key.
+	if err := conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM statuses)").Scan(&w.statuses); err != nil {
+		return nil, errors.Join(fmt.Errorf("look for statuses: %w", err), conn.Close())
 	}
 	err = conn.Raw(func(c any) error {
 		var errs []error
@@ -102,6 +108,8 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 		prepare(&w.removeRow, removeSQL)
 		prepare(&w.keepRemoved, keepRemovedSQL)
 		prepare(&w.findRemoved, isRemovedSQL)
+		prepare(&w.addStatus, insertStatusSQL)
+		prepare(&w.dropStatuses, removeStatusesSQL)
 		return errors.Join(errs...)
 	})
 	if err != nil {
@@ -116,7 +124,7 @@ func (w *writer) close() error {
 		for _, st := range []statement{
 			w.begin, w.commit, w.rollback, w.savepoint, w.undo, w.release,
 			w.insert, w.find, w.probe, w.logLength, w.checkpoint,
-			w.removeRow, w.keepRemoved, w.findRemoved,
+			w.removeRow, w.keepRemoved, w.findRemoved, w.addStatus, w.dropStatuses,
 		} {
 			if st.close != nil {
 				errs = append(errs, st.close())
@@ -132,7 +140,7 @@ func run(ctx context.Context, st statement) error {
 	return err
 }
 
-// errRow marks the failure of one call's own messages.
+// errRow marks the failure of one call's own messages or statuses.
 type errRow struct{ err error }
 
 func (e errRow) Error() string { return e.err.Error() }
@@ -145,7 +153,7 @@ type fatalFault struct{ err error }
 func (e fatalFault) Error() string { return e.err.Error() }
 func (e fatalFault) Unwrap() error { return e.err }
 
-// Commit implements groupcommit.Committer. A call without messages is a probe:
+// Commit implements groupcommit.Committer. A call that holds nothing is a probe:
 // it commits a small write, to find out whether that is possible.
 func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	if err := w.store.fatalError(); err != nil {
@@ -175,8 +183,8 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 }
 
 // try runs one transaction and returns how many messages are new, and whether
-// it wrote anything. It returns errRow if apart is false and a call's own
-// messages are at fault; with apart such a call gets the error instead.
+// it wrote anything. It returns errRow if apart is false and what a call holds
+// is at fault; with apart such a call gets the error instead.
 func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool) (created int, wrote bool, err error) {
 	if err := run(ctx, w.begin); err != nil {
 		return 0, false, fmt.Errorf("begin: %w", err)
@@ -193,13 +201,14 @@ func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool)
 	now := time.Now().UTC().Format(createdAtLayout)
 	probe := false
 	for _, c := range calls {
-		probe = probe || len(c.Messages) == 0
+		probe = probe || len(c.Messages)+len(c.Statuses) == 0
 		c.Outcomes, c.Err = c.Outcomes[:0], nil
-		n, err := w.insertCall(ctx, c, now, apart)
+		messages, statuses, err := w.insertCall(ctx, c, now, apart)
 		if err != nil {
 			return 0, false, err
 		}
-		created += n
+		created += messages
+		wrote = wrote || messages+statuses > 0
 	}
 	if probe {
 		if err := run(ctx, w.probe); err != nil {
@@ -209,42 +218,63 @@ func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool)
 	if err := run(ctx, w.commit); err != nil {
 		return 0, false, fmt.Errorf("commit: %w", err)
 	}
-	return created, probe || created > 0, nil
+	return created, probe || wrote, nil
 }
 
-func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string, apart bool) (created int, err error) {
+// insertCall stores what a call holds and returns how many messages and statuses
+// are new.
+func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string, apart bool) (messages, statuses int, err error) {
 	if apart {
 		if err := run(ctx, w.savepoint); err != nil {
-			return 0, fmt.Errorf("savepoint: %w", err)
+			return 0, 0, fmt.Errorf("savepoint: %w", err)
 		}
 	}
 	before := w.lastID
-	for i := range c.Messages {
-		o, err := w.insertOne(ctx, &c.Messages[i], now)
-		switch {
-		case err == nil:
-		case classify(err) != classRow:
-			return 0, err
-		case !apart:
-			return 0, errRow{err}
-		default:
-			if err := errors.Join(run(ctx, w.undo), run(ctx, w.release)); err != nil {
-				return 0, fmt.Errorf("roll back to savepoint: %w", err)
-			}
-			c.Outcomes, c.Err, w.lastID = nil, err, before
-			return 0, nil
+	messages, statuses, err = w.insertRows(ctx, c, now)
+	switch {
+	case err == nil:
+	case classify(err) != classRow:
+		return 0, 0, err
+	case !apart:
+		return 0, 0, errRow{err}
+	default:
+		if err := errors.Join(run(ctx, w.undo), run(ctx, w.release)); err != nil {
+			return 0, 0, fmt.Errorf("roll back to savepoint: %w", err)
 		}
-		c.Outcomes = append(c.Outcomes, o)
-		if !o.Duplicate {
-			created++
-		}
+		c.Outcomes, c.Err, w.lastID = nil, err, before
+		return 0, 0, nil
 	}
 	if apart {
 		if err := run(ctx, w.release); err != nil {
-			return 0, fmt.Errorf("release savepoint: %w", err)
+			return 0, 0, fmt.Errorf("release savepoint: %w", err)
 		}
 	}
-	return created, nil
+	return messages, statuses, nil
+}
+
+// insertRows appends to the outcomes of the call.
+func (w *writer) insertRows(ctx context.Context, c *groupcommit.Call, now string) (messages, statuses int, err error) {
+	for i := range c.Messages {
+		o, err := w.insertOne(ctx, &c.Messages[i], now)
+		if err != nil {
+			return 0, 0, err
+		}
+		c.Outcomes = append(c.Outcomes, o)
+		if !o.Duplicate {
+			messages++
+		}
+	}
+	for i := range c.Statuses {
+		o, err := w.insertStatus(ctx, &c.Statuses[i], now)
+		if err != nil {
+			return 0, 0, err
+		}
+		c.Outcomes = append(c.Outcomes, o)
+		if !o.Duplicate {
+			statuses++
+		}
+	}
+	return messages, statuses, nil
 }
 
 // createdAtLayout is RFC 3339 with milliseconds, of one width so that it sorts.
@@ -256,7 +286,7 @@ func (w *writer) insertOne(ctx context.Context, m *message.Message, now string) 
 	if !m.ReceivedAt.IsZero() {
 		now = m.ReceivedAt.UTC().Format(createdAtLayout)
 	}
-	if removed, err := w.isRemoved(ctx, m); err != nil || removed {
+	if removed, err := w.isRemoved(ctx, m.Source, m.ID); err != nil || removed {
 		return message.Outcome{Duplicate: true}, err
 	}
 	a := w.args
@@ -267,6 +297,7 @@ func (w *writer) insertOne(ctx context.Context, m *message.Message, now string) 
 		a[5].Value = *m.Text
 	}
 	a[6].Value, a[7].Value, a[8].Value, a[9].Value = now, m.Source, m.At.Unix(), int64(m.At.Nanosecond())
+	a[10].Value = blob(m.Raw)
 	result, err := w.insert.ExecContext(ctx, a)
 	if err != nil {
 		return message.Outcome{}, fmt.Errorf("insert: %w", err)
@@ -284,6 +315,14 @@ func (w *writer) insertOne(ctx context.Context, m *message.Message, now string) 
 		return message.Outcome{}, fmt.Errorf("find duplicate: %w", err)
 	}
 	return message.Outcome{Duplicate: true, Mismatch: !stored.SameContent(m)}, nil
+}
+
+// blob is what stands for raw JSON in a row.
+func blob(raw []byte) driver.Value {
+	if len(raw) == 0 {
+		return nil
+	}
+	return raw
 }
 
 func (w *writer) findOne(ctx context.Context, m *message.Message) (*message.Message, error) {
