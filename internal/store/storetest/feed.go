@@ -40,11 +40,13 @@ func checkFeedPage(t failer, page message.FeedPage, limit int) {
 	}
 }
 
+// textBytes is how long the texts are, and what the providers sent.
 func textBytes(page message.FeedPage) (n int) {
 	for _, m := range page.Messages {
 		if m.Text != nil {
 			n += len(*m.Text)
 		}
+		n += len(m.Raw)
 	}
 	return n
 }

@@ -120,7 +120,9 @@ var (
 		"0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000001Z", "1969-12-31T23:59:59.999999999Z", "1970-01-01T00:00:00Z",
 		"1969-12-31T23:00:00Z", "2025-01-14T23:59:59.5Z", "9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59Z",
 	}
-	fractions = []string{"", "", "", ".0", ".5", ".50", ".000000001", ".999999999", ".123"}
+	// Of providers that know somebody by another name, or by none.
+	otherNames = []string{"US.13491208655302741918", "MyBrand", "mybrand", "IN.1", "", "Café 😀"}
+	fractions  = []string{"", "", "", ".0", ".5", ".50", ".000000001", ".999999999", ".123"}
 	// Words of many scripts, of which some are parts of others.
 	words = []string{
 		"hello", "hell", "he", "shell", "o", "Hello", "world", "wor", "ÉCOLE", "école", "e\u0301cole", "straße", "ΣΑΣ", "σας", "K", "\u212a", "İi",
@@ -159,8 +161,17 @@ func (m *Many) next() message.Message {
 	if n.From = heavySenders[r.IntN(len(heavySenders))]; r.IntN(4) == 0 {
 		n.From = fmt.Sprintf("+49%d", r.IntN(4000))
 	}
+	if r.IntN(20) == 0 {
+		n.From = otherNames[r.IntN(len(otherNames))]
+	}
 	if n.To = []string{"+7", "+77", "+1", "+200"}[r.IntN(4)]; r.IntN(20) == 0 {
 		n.To = fmt.Sprintf("+49%d", r.IntN(4000))
+	}
+	if r.IntN(30) == 0 {
+		n.To = otherNames[r.IntN(len(otherNames))]
+	}
+	if n.Source != message.SourceNative {
+		n.Raw = fmt.Appendf(nil, `{"n":%d}`, m.made)
 	}
 	if (m.calm() || r.IntN(2) == 0) && n.At.Year() > 1 && n.At.Year() < 9000 {
 		n.ReceivedAt = n.At.Truncate(time.Millisecond)
@@ -236,7 +247,7 @@ func (m *Many) filter(t *rapid.T) message.Filter {
 	}
 	var f message.Filter
 	if half("from?") {
-		if f.From = rapid.SampledFrom(append(heavySenders, "", "+999")).Draw(t, "from"); f.From == "" {
+		if f.From = rapid.SampledFrom(append(heavySenders, "", "+999", "MyBrand", otherNames[0])).Draw(t, "from"); f.From == "" {
 			f.From = row("from of row").From
 		}
 	}
@@ -293,7 +304,7 @@ func (m *Many) Check(t *testing.T, s message.Store) {
 	t.Helper()
 	wantEqual(t, "Status().Messages", int64(len(m.model.rows)), s.Status().Messages)
 	wantEqual(t, "Stats", m.model.stats(message.Filter{}), stats(t, s, message.Filter{}))
-	wantEqual(t, "everything", m.model.matching(message.Filter{}, message.Ascending), everything(t, s))
+	wantEqual(t, "everything", listed(m.model.matching(message.Filter{}, message.Ascending)), everything(t, s))
 	var fed []message.Message
 	for after, more := "", true; more; {
 		page := feed(t, s, after, message.MaxFeedLimit)
@@ -346,7 +357,7 @@ func (m *Many) page(t *rapid.T, s message.Store, f message.Filter) {
 	start := min(q.Offset, int64(len(whole)))
 	end := min(start+int64(q.Limit), int64(len(whole)))
 	what := fmt.Sprintf("List(%+v)", q)
-	wantEqual(t, what+": messages", whole[start:end], got.Messages)
+	wantEqual(t, what+": messages", listed(whole[start:end]), got.Messages)
 	wantEqual(t, what+": total", int64(len(whole)), got.Total)
 	wantEqual(t, what+": whether there is a next page", end < int64(len(whole)), got.NextCursor != "")
 }
@@ -361,7 +372,7 @@ func (m *Many) walk(t *rapid.T, s message.Store, f message.Filter) {
 		page := list(t, s, q)
 		n := min(q.Limit, len(rest))
 		what := fmt.Sprintf("List(%+v)", q)
-		wantEqual(t, what+": messages", rest[:n], page.Messages)
+		wantEqual(t, what+": messages", listed(rest[:n]), page.Messages)
 		wantEqual(t, what+": total", int64(len(whole)), page.Total)
 		rest = rest[n:]
 		wantEqual(t, what+": whether there is a next page", len(rest) > 0, page.NextCursor != "")

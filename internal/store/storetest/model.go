@@ -11,8 +11,9 @@ import (
 
 // model is what a message.Store promises, said with a slice and loops.
 type model struct {
-	rows    []message.Message
-	removed map[identity]bool
+	rows     []message.Message
+	statuses []message.Status
+	removed  map[identity]bool
 	// ordered are the rows in list order, and folded their texts; nil if rows
 	// has changed since they were.
 	ordered []message.Message
@@ -51,7 +52,65 @@ func (m *model) save(messages []message.Message) []message.Outcome {
 	return outcomes
 }
 
-// remove removes the messages that f chooses and returns how many.
+func (m *model) status(source, id, status string) (s message.Status, there bool) {
+	for _, s := range m.statuses {
+		if s.Source == source && s.ID == id && s.Status == status {
+			return s, true
+		}
+	}
+	return s, false
+}
+
+func (m *model) saveStatuses(statuses []message.Status) []message.Outcome {
+	var outcomes []message.Outcome
+	for _, s := range statuses {
+		if _, there := m.status(s.Source, s.ID, s.Status); there || m.removed[identity{s.Source, s.ID}] {
+			outcomes = append(outcomes, duplicate)
+			continue
+		}
+		if s.ReceivedAt.IsZero() {
+			s.ReceivedAt = time.Now()
+		}
+		m.statuses, outcomes = append(m.statuses, s), append(outcomes, created)
+	}
+	return outcomes
+}
+
+// removeStatuses removes the statuses that f chooses.
+func (m *model) removeStatuses(f func(message.Status) bool) {
+	m.statuses = slices.DeleteFunc(m.statuses, f)
+}
+
+// allStatuses are the statuses in the order of a walk.
+func (m *model) allStatuses() []message.Status {
+	all := slices.Clone(m.statuses)
+	slices.SortFunc(all, func(a, b message.Status) int {
+		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Source, b.Source), strings.Compare(a.Status, b.Status))
+	})
+	return all
+}
+
+func (m *model) statusesOf(source, id string) []message.Status {
+	var of []message.Status
+	for _, s := range m.allStatuses() {
+		if s.ID != id {
+			continue
+		}
+		if source == "" {
+			source = s.Source // the first in order
+		}
+		if s.Source == source {
+			of = append(of, s)
+		}
+	}
+	slices.SortFunc(of, func(a, b message.Status) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Status, b.Status))
+	})
+	return of
+}
+
+// remove removes the messages that f chooses, with what was reported of them,
+// and returns how many.
 func (m *model) remove(f func(message.Message) bool) (removed int64) {
 	m.ordered = nil
 	m.rows = slices.DeleteFunc(m.rows, func(r message.Message) bool {
@@ -65,14 +124,20 @@ func (m *model) remove(f func(message.Message) bool) (removed int64) {
 		removed++
 		return true
 	})
+	m.removeStatuses(func(s message.Status) bool { return m.removed[identity{s.Source, s.ID}] })
 	return removed
 }
 
 func (m *model) erase(from string) int64 {
+	if from == "" {
+		return 0 // nobody
+	}
+	m.removeStatuses(func(s message.Status) bool { return s.Recipient == from })
 	return m.remove(func(r message.Message) bool { return r.From == from })
 }
 
 func (m *model) expire(before time.Time) int64 {
+	m.removeStatuses(func(s message.Status) bool { return s.ReceivedAt.Before(before) })
 	return m.remove(func(r message.Message) bool { return r.At.Before(before) && r.ReceivedAt.Before(before) })
 }
 

@@ -39,6 +39,7 @@ func testRandom(t *testing.T, fresh func(*testing.T) Database) {
 			"feed":     r.feed,
 			"walk all": r.walkAll,
 			"get":      r.get,
+			"statuses": r.statuses,
 			"stats":    r.stats,
 			"timeline": r.timeline,
 			"erase":    r.erase,
@@ -86,6 +87,17 @@ var someMessages = rapid.Custom(func(t *rapid.T) message.Message {
 	return m
 })
 
+var someStatuses = rapid.Custom(func(t *rapid.T) message.Status {
+	s := message.Status{
+		Source: someSources.Draw(t, "source"), ID: someIDs.Draw(t, "id"), Status: rapid.SampledFrom([]string{"sent", "read", "failed"}).Draw(t, "status"),
+		Recipient: sometimes(t, manyPhones, "recipient"), At: instant(someTimes.Draw(t, "at")).Truncate(time.Millisecond),
+	}
+	if ts := sometimes(t, someTimes, "received"); ts != "" {
+		s.ReceivedAt = instant(ts).Truncate(time.Millisecond)
+	}
+	return s
+})
+
 // sometimes draws one time in three, else it returns the zero value.
 func sometimes[T any](t *rapid.T, g *rapid.Generator[T], label string) (v T) {
 	if rapid.IntRange(0, 2).Draw(t, label+"?") == 2 {
@@ -119,11 +131,15 @@ func (r *random) save(t *rapid.T) {
 		// As it is stored, so that it is no mismatch.
 		messages = append(messages, r.model.rows[rapid.IntRange(0, known-1).Draw(t, "which")])
 	}
-	got, err := r.Save(t.Context(), messages, nil)
-	if err != nil {
-		t.Fatalf("Save: %v", err)
+	r.model.saveAllBoth(t, r.db, messages, sometimes(t, rapid.SliceOfN(someStatuses, 1, 3), "statuses"))
+}
+
+func (r *random) statuses(t *rapid.T) {
+	source, id := sometimes(t, someSources, "source"), someIDs.Draw(t, "id")
+	wantEqual(t, "Statuses", r.model.statusesOf(source, id), statuses(t, r, source, id))
+	if rapid.Bool().Draw(t, "all") {
+		wantEqual(t, "WalkStatuses", r.model.allStatuses(), walkedStatuses(t, r))
 	}
-	wantEqual(t, "outcomes", r.model.save(messages), got)
 }
 
 // list compares one page by offset.

@@ -34,6 +34,24 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Save/other content at once", testOtherContentAtOnce},
 		{"Save/overlapping calls at once", testOverlappingCalls},
 		{"Save/context ended", testSaveContextEnded},
+		{"Save/raw", testRaw},
+		{"Save/raw is no content", testRawIsNoContent},
+		{"Save/time of arrival is no content", testArrivalIsNoContent},
+		{"Save/senders without a number", testNames},
+		{"Statuses/outcomes", testStatusOutcomes},
+		{"Statuses/any order", testStatusAnyOrder},
+		{"Statuses/content", testStatusContent},
+		{"Statuses/order", testStatusesOrder},
+		{"Statuses/any characters", testStatusAnyCharacters},
+		{"Statuses/at once", testStatusAtOnce},
+		{"Statuses/many", testStatusMany},
+		{"Statuses/context ended", testStatusContextEnded},
+		{"Statuses/erased", testStatusErased},
+		{"Statuses/many erased", testStatusEraseMany},
+		{"Statuses/expired", testStatusExpire},
+		{"Rejected", testRejected},
+		{"Rejected/many", testRejectedMany},
+		{"Rejected/at once", testRejectedAtOnce},
 		{"List/empty", testListEmpty},
 		{"List/order", testListOrder},
 		{"List/filters", testListFilters},
@@ -48,6 +66,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Walk/content", testWalk},
 		{"Walk/rows inserted meanwhile", testWalkMeanwhile},
 		{"Walk/ended", testWalkEnds},
+		{"Walk/long raw", testWalkLongRaws},
 		{"Get/sources", testGetSources},
 		{"Get/any characters", testGetAnyCharacters},
 		{"Get/received at", testReceivedAt},
@@ -71,6 +90,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Feed/latest", testFeedLatest},
 		{"Feed/opened again", testFeedReopen},
 		{"Feed/long texts", testFeedLongTexts},
+		{"Feed/long raw", testFeedLongRaws},
 		{"Feed/refused", testFeedRefused},
 		{"Feed/erased", testFeedErased},
 		{"Feed/changed", testFeedChanged},
@@ -216,7 +236,8 @@ func ids(messages []message.Message) []string {
 // wantEqual compares all but the time of arrival, which has tests of its own.
 func wantEqual[T any](t failer, what string, want, got T) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(message.Message{}, "ReceivedAt")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(),
+		cmpopts.IgnoreFields(message.Message{}, "ReceivedAt"), cmpopts.IgnoreFields(message.Status{}, "ReceivedAt")); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
