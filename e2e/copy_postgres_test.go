@@ -18,9 +18,10 @@ import (
 // there, and back, and kills each copy again and again: all have the same
 // messages at the end.
 func TestCopyPostgresKilled(t *testing.T) {
-	const n = 10_000
+	const n, provided = 10_000, 12
 	server := pgserver.Start(t, pgserver.Options{})
 	first, from := filledDatabase(t, n)
+	addProvided(t, first, provided)
 	dir := t.TempDir()
 	last := filepath.Join(dir, "last.db")
 	databases := []string{from, server.NewDatabase(t), server.NewDatabase(t), "sqlite:///" + last}
@@ -28,7 +29,8 @@ func TestCopyPostgresKilled(t *testing.T) {
 	hashes := map[string]bool{}
 	for i, state := range states {
 		stdout, stderr, code := killCopy(t, dir, databases[i], databases[i+1], state)
-		hashes[wantCopied(t, stdout, stderr, code, n)] = true
+		hashes[wantCopied(t, stdout, stderr, code, n+provided)] = true
+		wantStatusesCopied(t, stdout, stderr, provided)
 		if _, err := os.Stat(state); err == nil {
 			t.Errorf("%s is still there", state)
 		}

@@ -34,8 +34,10 @@ func runCopy(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// sums are the two lines that a copy prints at its end.
-var sums = regexp.MustCompile(`^.*: (\d+) messages, sha256 ([0-9a-f]{64})\n.*: (\d+) messages, sha256 ([0-9a-f]{64})(?:, and (\d+) that are not in the source)?\n$`)
+// sums are the two lines that a copy prints at its end, and those of the statuses
+// if there are any.
+var sums = regexp.MustCompile(`^.*: (\d+) messages, sha256 ([0-9a-f]{64})\n.*: (\d+) messages, sha256 ([0-9a-f]{64})(?:, and (\d+) that are not in the source)?\n` +
+	`(?:.*: (\d+) statuses, sha256 ([0-9a-f]{64})\n.*: (\d+) statuses, sha256 ([0-9a-f]{64})\n)?$`)
 
 // wantCopied checks what a copy that succeeded printed, and returns the hash.
 func wantCopied(t *testing.T, stdout, stderr string, code, messages int) string {
@@ -45,6 +47,37 @@ func wantCopied(t *testing.T, stdout, stderr string, code, messages int) string 
 		t.Fatalf("exit code %d, want %d messages twice and equal hashes: %s%s", code, messages, stdout, stderr)
 	}
 	return found[2]
+}
+
+// wantStatusesCopied checks that the copy printed so many statuses, which are equal.
+func wantStatusesCopied(t *testing.T, stdout, stderr string, statuses int) {
+	t.Helper()
+	found := sums.FindStringSubmatch(stdout)
+	if found == nil || found[6] != fmt.Sprint(statuses) || found[8] != found[6] || found[9] != found[7] ||
+		!strings.Contains(stderr, fmt.Sprintf("\nstatuses: %d created, 0 duplicates\n", statuses)) {
+		t.Errorf("want %d statuses twice and equal hashes: %s%s", statuses, stdout, stderr)
+	}
+}
+
+// addProvided adds so many messages and statuses of providers, with what only they
+// send, to a database in a file.
+func addProvided(t *testing.T, path string, n int) {
+	t.Helper()
+	raws := []string{`{"id":"a","id":"\ud800"}`, `{ "text" : "\u0000" }`, strings.Repeat(`{"a":[`, 200) + strings.Repeat(`]}`, 200), `{"a":"` + strings.Repeat("é", 100_000) + `"}`}
+	var file bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&file, `{"message_id":"wamid.%d","from":%q,"to":%q,"ts":"2025-01-15T10:00:00Z","text":%q,"source":"whatsapp","received_at":"2025-01-15T10:00:01Z","raw":%s}`+"\n",
+			i, []string{"US.13491208655302741918", "MyBrand", ""}[i%3], []string{"", "32665"}[i%2], strings.Repeat("long ", 2000), raws[i%len(raws)])
+	}
+	must(t, path, &file, "import", "-")
+	db := openDatabase(t, path)
+	defer db.Close()
+	for i := range n {
+		if _, err := db.Exec("INSERT INTO statuses (source, message_id, status, recipient, ts, created_at, raw) VALUES ('whatsapp', ?, 'read', '', 1736935200123, '2025-01-15T10:00:00.500Z', ?)",
+			fmt.Sprint("wamid.", i), []byte(raws[i%len(raws)])); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // filledDatabase makes a database with so many messages and returns its URL.
@@ -247,6 +280,8 @@ func TestCopyHostile(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from.db"), filepath.Join(dir, "to.db")
 	must(t, from, nil, "import", bodies(t, n))
+	const provided = 12
+	addProvided(t, from, provided)
 	db, err := sql.Open("sqlite", "file:"+from)
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +302,8 @@ func TestCopyHostile(t *testing.T) {
 		t.Fatal(err)
 	}
 	stdout, stderr, code := runCopy(t, copyOf(dir, "sqlite:///"+from, "sqlite:///"+to))
-	wantCopied(t, stdout, stderr, code, n+1)
+	wantCopied(t, stdout, stderr, code, n+1+provided)
+	wantStatusesCopied(t, stdout, stderr, provided)
 	if !strings.Contains(stderr, "1 messages have no time of arrival in the source") {
 		t.Errorf("it says %s", stderr)
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,9 +27,10 @@ type copyCommand struct {
 
 // Help implements kong.HelpProvider.
 func (c *copyCommand) Help() string {
-	return `Copies every message of one database to another, in the order in which they were stored, with the times at which they arrived.
-If it is interrupted, the same command goes on where it was. At the end both databases are compared message by message: their
-numbers and a hash over all that is known of each message are printed, and the exit code is 0 if they are equal.
+	return `Copies every message of one database to another, in the order in which they were stored, with the times at which they arrived,
+and the statuses of those that were sent. If it is interrupted, the same command goes on where it was. At the end both databases
+are compared message by message: their numbers and a hash over all that is known of each message are printed, the same of the
+statuses if there are any, and the exit code is 0 if they are equal.
 
   lyftr copy --from sqlite:///./data/app.db --to postgresql://lyftr@db.internal/lyftr
   lyftr copy --from postgresql://lyftr@db.internal/lyftr --to sqlite:////backup/app.db
@@ -84,9 +84,14 @@ type copyJob struct {
 	progress *progress
 	from, to message.Store
 	state    copyState // of what is saved
-	file     string    // that holds it; empty if it cannot be kept
-	written  time.Time // when it was written to the file
-	named    int       // messages that were named
+	// statuses are counts of those that were copied, statusesSince is when that
+	// began: each run copies all of them.
+	statuses      transfer.StatusCounts
+	statusesSince time.Time
+
+	file    string    // that holds it; empty if it cannot be kept
+	written time.Time // when it was written to the file
+	named   int       // messages, or statuses, that were named
 }
 
 // say writes to standard error, without the line of progress in its way.
@@ -169,6 +174,9 @@ func (j *copyJob) run() error {
 	counts := j.state.Counts
 	j.say("copied: %d created, %d duplicates, %d mismatches, %d refused in %s\n",
 		counts.Created, counts.Duplicates, counts.Mismatches, counts.Refused, j.progress.took())
+	if j.statuses.All() > 0 {
+		j.say("statuses: %d created, %d duplicates\n", j.statuses.Created, j.statuses.Duplicates)
+	}
 	switch kept := j.file != "" && j.state.Position != ""; {
 	case err != nil && kept:
 		j.say("the same command goes on behind %d messages\n", counts.Messages())
@@ -242,16 +250,20 @@ func (j *copyJob) keep() {
 	}
 }
 
-// copy copies to the end of the feed. It waits for a database that is away, for
-// a while.
+// copy copies to the end of the feed, and the statuses. It waits for a database
+// that is away, for a while.
 func (j *copyJob) copy() error {
 	left := j.from.Status().Messages - j.state.Counts.Messages()
 	before := j.state.Counts.Messages()
 	c := &transfer.Copier{To: j.to, Position: j.state.Position, Counts: j.state.Counts}
 	c.OnSaved = func() {
 		j.state.Position, j.state.Counts = c.Position, c.Counts
-		done := c.Counts.Messages() - before
-		j.progress.show(done, done, left)
+		if n := c.Statuses.All(); n > 0 {
+			j.progress.line(func(time.Duration) string { return fmt.Sprintf("%d statuses", n) })
+		} else {
+			done := c.Counts.Messages() - before
+			j.progress.show(done, done, left)
+		}
 		if time.Since(j.written) >= stateEvery {
 			j.keep()
 		}
@@ -261,18 +273,22 @@ func (j *copyJob) copy() error {
 		if refused != nil {
 			what = "breaks a rule, and the destination refuses it: " + oneLine(refused.Error())
 		}
-		j.name(m, what)
+		j.name(fmt.Sprintf("message_id %q of source %q %s", m.ID, m.Source, what))
 	}
 	var away time.Time // since when
+	var furthest int64 // status that was saved
 	pause := firstPause
 	for {
 		c.From = j.from
 		before := c.Position
 		err := c.Run(j.ctx)
+		j.statuses, j.statusesSince = c.Statuses, c.StatusesSince
+		further := c.Position != before || c.Statuses.All() > furthest
+		furthest = max(furthest, c.Statuses.All())
 		if err == nil || j.ctx.Err() != nil || !errors.Is(err, message.ErrUnavailable) {
 			return err
 		}
-		if away.IsZero() || c.Position != before {
+		if away.IsZero() || further {
 			away, pause = time.Now(), firstPause
 		}
 		if time.Since(away)+pause > patience {
@@ -315,84 +331,6 @@ func (j *copyJob) reopen() {
 	}
 	_ = j.from.Close() // it was read only
 	j.from = db
-}
-
-// maxNamed is how many messages are named: two databases that have nothing to
-// do with each other have only different ones.
-const maxNamed = 10
-
-func (j *copyJob) name(m *message.Message, what string) {
-	if j.named++; j.named <= maxNamed {
-		j.say("message_id %q of source %q %s\n", m.ID, m.Source, what)
-	}
-}
-
-// verify compares both databases, prints what they hold, and takes the state
-// away: whatever it found, the next copy has nothing to go on from.
-func (j *copyJob) verify() error {
-	j.named = 0
-	begun, all := time.Now(), j.from.Status().Messages
-	first := ""
-	comparer := transfer.Comparer{From: j.from, To: j.to, Since: j.state.Position}
-	comparer.OnMessage = func(done int64) {
-		j.progress.line(func(time.Duration) string { return "verifying: " + progressLine(done, done, all, time.Since(begun)) })
-	}
-	comparer.OnDifference = func(m *message.Message, members []string) {
-		what := "differs in " + strings.Join(members, ", ")
-		if members == nil {
-			what = j.missing(m)
-		}
-		if first == "" {
-			first = fmt.Sprintf("message_id %q of source %q %s", m.ID, m.Source, what)
-		}
-		j.name(m, what)
-	}
-	result, err := comparer.Compare(j.ctx)
-	j.progress.clear()
-	if err != nil {
-		if j.ctx.Err() == nil {
-			j.say("not verified: the same command verifies again\n")
-		}
-		return fmt.Errorf("copy: verify: %w", err)
-	}
-	if more := j.named - maxNamed; more > 0 {
-		j.say("and %d more\n", more)
-	}
-	if result.Arrived > 0 {
-		j.say("%d messages arrived at the source meanwhile and are not copied: copy again when nothing writes to it\n", result.Arrived)
-	}
-	if result.Undated > 0 {
-		j.say("%d messages have no time of arrival in the source; in the destination it is when they were copied\n", result.Undated)
-	}
-	more := ""
-	if result.More > 0 {
-		more = fmt.Sprintf(", and %d that are not in the source", result.More)
-	}
-	if _, err := fmt.Fprintf(j.stdout, "%s: %d messages, sha256 %s\n%s: %d messages, sha256 %s%s\n",
-		j.state.From.Name, result.From.Messages, hex.EncodeToString(result.From.SHA256[:]),
-		j.state.To.Name, result.To.Messages, hex.EncodeToString(result.To.SHA256[:]), more); err != nil {
-		return fmt.Errorf("copy: %w", err)
-	}
-	if j.file != "" {
-		if err := removeCopyState(j.file); err != nil {
-			return fmt.Errorf("copy: %w", err)
-		}
-	}
-	if !result.Equal() {
-		return fmt.Errorf("copy: the databases differ: %d messages are missing and %d are different; the first: %s", result.Missing, result.Different, first)
-	}
-	return nil
-}
-
-// missing says what is with a message that the destination does not have at its
-// time. Few are asked for: only as many as are named.
-func (j *copyJob) missing(m *message.Message) string {
-	if j.named < maxNamed {
-		if _, err := j.to.Get(j.ctx, m.Source, m.ID); err == nil {
-			return "differs in ts"
-		}
-	}
-	return "is missing"
 }
 
 // showDatabase shows a database without what may be secret in its URL.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,6 +21,7 @@ import (
 type memory struct {
 	message.Store
 	messages []message.Message
+	statuses []message.Status
 	failed   chan struct{}
 	save     func() error // asked before each save
 }
@@ -36,12 +38,37 @@ func (m *memory) Feed(_ context.Context, after string, _ int) (message.FeedPage,
 	return message.FeedPage{Messages: m.messages[n:], Next: fmt.Sprint(len(m.messages))}, nil
 }
 
-func (m *memory) Save(_ context.Context, messages []message.Message, _ []message.Status) ([]message.Outcome, error) {
+// Save takes a status for a duplicate if there is one of its message.
+func (m *memory) Save(_ context.Context, messages []message.Message, statuses []message.Status) ([]message.Outcome, error) {
 	if err := m.save(); err != nil {
 		return nil, err
 	}
 	m.messages = append(m.messages, messages...)
-	return make([]message.Outcome, len(messages)), nil
+	outcomes := make([]message.Outcome, len(messages), len(messages)+len(statuses))
+	for _, s := range statuses {
+		known := slices.ContainsFunc(m.statuses, func(o message.Status) bool { return o.ID == s.ID })
+		if outcomes = append(outcomes, message.Outcome{Duplicate: known}); !known {
+			m.statuses = append(m.statuses, s)
+		}
+	}
+	return outcomes, nil
+}
+
+func (m *memory) Walk(_ context.Context, _ message.Filter, _ message.Order, yield func(message.Message) error) error {
+	return each(m.messages, yield)
+}
+
+func (m *memory) WalkStatuses(_ context.Context, yield func(message.Status) error) error {
+	return each(m.statuses, yield)
+}
+
+func each[T any](values []T, yield func(T) error) error {
+	for _, v := range values {
+		if err := yield(v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // away is what a database that is away answers.
@@ -146,6 +173,98 @@ func TestCopyWaits(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestCopyWaitsForStatuses: statuses that are saved are a reason for patience, as
+// messages are, but not those that were saved before.
+func TestCopyWaitsForStatuses(t *testing.T) {
+	const batch = 1000 // that are saved at one time
+	statuses := make([]message.Status, 3*batch)
+	for i := range statuses {
+		statuses[i].ID = fmt.Sprint(i)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		j, _ := newCopyJob(t.Context(), t, nil)
+		from, to := j.from.(*memory), j.to.(*memory)
+		from.messages, from.statuses = nil, statuses
+		begun, saved := time.Now(), 0
+		to.save = func() error {
+			if saved = len(to.statuses); saved == batch && time.Since(begun) < 40*time.Second || saved == 2*batch && time.Since(begun) < 80*time.Second {
+				return away()
+			}
+			return nil
+		}
+		if err := j.copy(); err != nil {
+			t.Fatal(err)
+		}
+		if len(to.statuses) != len(statuses) {
+			t.Errorf("%d statuses, want %d", len(to.statuses), len(statuses))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		j, _ := newCopyJob(t.Context(), t, nil)
+		from, to := j.from.(*memory), j.to.(*memory)
+		from.messages, from.statuses = nil, statuses
+		saves := 0
+		to.save = func() error {
+			if saves++; saves%2 == 0 {
+				return away()
+			}
+			return nil
+		}
+		begun := time.Now()
+		if err := j.copy(); err == nil || !strings.HasPrefix(err.Error(), "away for too long") || time.Since(begun) > patience {
+			t.Errorf("got %v after %s", err, time.Since(begun))
+		}
+	})
+}
+
+// TestCopyStatuses: a line for the statuses, and a pair of lines for their sums,
+// stand behind those of the messages if there are any; what differs is named and
+// fails.
+func TestCopyStatuses(t *testing.T) {
+	status := func(id string) message.Status {
+		at := time.Date(2025, 1, 15, 10, 0, 0, 0, time.UTC)
+		return message.Status{Source: "whatsapp", ID: id, Status: "read", Recipient: "+100", At: at, ReceivedAt: at, Raw: []byte(`{"secret":1}`)}
+	}
+	const (
+		sums      = "a: 0 messages, sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"
+		statusSum = "a: 2 statuses, sha256 cef2ca5ceaff1b89bdd96a7cc90bcb3af872f8dfd5183359a767af53b8fadd7d\n"
+	)
+	run := func(from, to []message.Status) (stdout, stderr string, err error) {
+		j, errs := newCopyJob(t.Context(), t, func() error { return nil })
+		var out bytes.Buffer
+		j.stdout = &out
+		j.from.(*memory).messages, j.from.(*memory).statuses, j.to.(*memory).statuses = nil, from, to
+		j.state.From.Name, j.state.To.Name = "a", "a"
+		err = j.run()
+		return out.String(), errs.String(), err
+	}
+	stdout, stderr, err := run([]message.Status{status("1"), status("2")}, []message.Status{status("1")})
+	_, line, _ := strings.Cut(stderr, "\n")
+	if err != nil || line != "statuses: 1 created, 1 duplicates\n" {
+		t.Errorf("got %v: %s", err, stderr)
+	}
+	if rest, ok := strings.CutPrefix(stdout, sums+sums); !ok || strings.Count(rest, statusSum) != 2 || strings.Count(rest, "\n") != 2 {
+		t.Errorf("it prints %s", stdout)
+	}
+	if stdout, stderr, err := run(nil, nil); err != nil || stdout != sums+sums || strings.Contains(stderr, "statuses") {
+		t.Errorf("without any: %v: %s%s", err, stdout, stderr)
+	}
+	if stdout, _, err := run(nil, []message.Status{status("1")}); err != nil || !strings.HasPrefix(stdout, sums+sums+"a: 0 statuses, ") ||
+		!strings.HasSuffix(stdout, ", and 1 that are not in the source\n") {
+		t.Errorf("where the source has none: %v: %s", err, stdout)
+	}
+	other := status("1")
+	other.Raw, other.Recipient = nil, "+200"
+	_, stderr, err = run([]message.Status{status("1"), status("2")}, []message.Status{other})
+	const first = `status "read" of message_id "1" of source "whatsapp" differs in recipient, raw`
+	if err == nil || err.Error() != "copy: the databases differ: 0 statuses are missing and 1 are different; the first: "+first || !strings.Contains(stderr, "\n"+first+"\n") {
+		t.Errorf("got %v: %s", err, stderr)
+	}
+	if strings.Contains(stderr, "00") || strings.Contains(stderr, "secret") {
+		t.Errorf("it tells %s", stderr)
+	}
 }
 
 // TestCopyStateNotKept: that the state cannot be written does not end a copy.

@@ -35,7 +35,7 @@ func TestExport(t *testing.T) {
 	for _, target := range []string{"/export", "/export?format=", "/export?format=ndjson"} {
 		s.get(target).is(t, 200, "")
 	}
-	const header = "\"message_id\",\"from\",\"to\",\"ts\",\"text\",\"source\",\"received_at\"\r\n"
+	const header = "\"message_id\",\"from\",\"to\",\"ts\",\"text\",\"source\",\"received_at\",\"raw\"\r\n"
 	s.get("/export?format=csv").is(t, 200, header)
 
 	at := time.Date(2025, 1, 15, 10, 0, 2, 187e6, time.UTC)
@@ -55,9 +55,9 @@ func TestExport(t *testing.T) {
 		jsonA = `{"message_id":"a","from":"+919876543210","to":"+14155550100","ts":"2025-01-15T10:00:00.000Z","text":null,"source":"native","received_at":"2025-01-15T10:00:03.187Z"}` + "\n"
 		jsonB = `{"message_id":"b","from":"+919876543210","to":"+14155550100","ts":"2025-01-15T10:00:00Z","text":"=1+1 \"é\"\r\n<&>","source":"native","received_at":"2025-01-15T10:00:02.187Z"}` + "\n"
 		jsonC = `{"message_id":"c","from":"+4930","to":"+14155550100","ts":"2025-01-15T09:00:00Z","text":"","source":"native","received_at":"2025-01-15T10:00:04.187Z"}` + "\n"
-		csvA  = `"a","'+919876543210","'+14155550100","2025-01-15T10:00:00.000Z",,"native","2025-01-15T10:00:03.187Z"` + "\r\n"
-		csvB  = `"b","'+919876543210","'+14155550100","2025-01-15T10:00:00Z","'=1+1 ""é""` + "\r\n" + `<&>","native","2025-01-15T10:00:02.187Z"` + "\r\n"
-		csvC  = `"c","'+4930","'+14155550100","2025-01-15T09:00:00Z","","native","2025-01-15T10:00:04.187Z"` + "\r\n"
+		csvA  = `"a","'+919876543210","'+14155550100","2025-01-15T10:00:00.000Z",,"native","2025-01-15T10:00:03.187Z",` + "\r\n"
+		csvB  = `"b","'+919876543210","'+14155550100","2025-01-15T10:00:00Z","'=1+1 ""é""` + "\r\n" + `<&>","native","2025-01-15T10:00:02.187Z",` + "\r\n"
+		csvC  = `"c","'+4930","'+14155550100","2025-01-15T09:00:00Z","","native","2025-01-15T10:00:04.187Z",` + "\r\n"
 	)
 	for target, want := range map[string]string{
 		"/export":                               jsonC + jsonA + jsonB,

@@ -185,7 +185,10 @@ func (d *decoder) phone(name string, raw []byte) string {
 }
 
 func (d *decoder) checkPhone(name, s string) {
-	if !ValidPhone(s) {
+	switch {
+	case d.provided && s != "":
+		d.checkID(name, s) // it may be an ID, or a name
+	case !d.provided && !ValidPhone(s):
 		d.fault(FaultValue, "Value error, must be + followed by 1 to 15 digits (E.164)", name)
 	}
 }
@@ -233,7 +236,11 @@ func (d *decoder) text(raw []byte) *string {
 }
 
 func (d *decoder) checkText(s string) {
-	if kind, msg := CheckText(s); kind != "" {
+	check := CheckText
+	if d.provided {
+		check = checkCharacters
+	}
+	if kind, msg := check(s); kind != "" {
 		d.fault(kind, msg, "text")
 	}
 }
@@ -241,10 +248,15 @@ func (d *decoder) checkText(s string) {
 // CheckText returns the kind and the description of what is wrong with a text,
 // or two empty strings.
 func CheckText(s string) (kind, msg string) {
-	switch {
-	case len(s) > MaxTextLength && utf8.RuneCountInString(s) > MaxTextLength:
+	if len(s) > MaxTextLength && utf8.RuneCountInString(s) > MaxTextLength {
 		return FaultTooLong, "String should have at most 4096 characters"
-	case strings.IndexByte(s, 0) >= 0:
+	}
+	return checkCharacters(s)
+}
+
+// checkCharacters is CheckText for a text of any length.
+func checkCharacters(s string) (kind, msg string) {
+	if strings.IndexByte(s, 0) >= 0 {
 		return FaultValue, "Value error, must not contain the character U+0000"
 	}
 	return "", ""

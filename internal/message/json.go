@@ -20,6 +20,7 @@ const (
 	// Those of a stored message besides, see DecodeStored.
 	memberSource
 	memberReceivedAt
+	memberRaw
 	memberCount
 )
 
@@ -42,6 +43,8 @@ func (d *decoder) memberIndex(name string) int {
 		return memberSource
 	case d.stored && name == "received_at":
 		return memberReceivedAt
+	case d.stored && name == "raw":
+		return memberRaw
 	}
 	return -1
 }
@@ -54,7 +57,10 @@ type decoder struct {
 	b      []byte
 	i      int
 	stored bool // the members of a stored message are known too
-	faults []Fault
+	// provided says that a provider's message is checked, to which the limits of
+	// lyftr's own format do not apply.
+	provided bool
+	faults   []Fault
 }
 
 // CheckJSON returns what is wrong with a body that has to be one JSON object in
@@ -154,12 +160,46 @@ func (d *decoder) walkValue(depth int) bool {
 		return d.walkArray(depth + 1)
 	case '"':
 		d.walkString()
-	default: // a number, true, false or null ends where a delimiter stands
-		for d.i < len(d.b) && strings.IndexByte(",]} \t\r\n", d.b[d.i]) < 0 {
-			d.i++
-		}
+	default:
+		d.passScalar()
 	}
 	return true
+}
+
+// passOver passes over one value without looking for what the walk reports: it
+// is a provider's, who may repeat members and nest as deeply as JSON lets him.
+func (d *decoder) passOver() {
+	for depth := 0; ; {
+		switch d.next() {
+		case '{', '[':
+			depth++
+			d.i++
+		case '}', ']':
+			depth--
+			d.i++
+		case ',', ':':
+			d.i++
+		case '"':
+			for d.i++; d.b[d.i] != '"'; d.i++ {
+				if d.b[d.i] == '\\' {
+					d.i++
+				}
+			}
+			d.i++
+		default:
+			d.passScalar()
+		}
+		if depth == 0 {
+			return
+		}
+	}
+}
+
+// passScalar passes over a number, true, false or null.
+func (d *decoder) passScalar() {
+	for d.i < len(d.b) && strings.IndexByte(",]} \t\r\n", d.b[d.i]) < 0 { // where a delimiter stands it ends
+		d.i++
+	}
 }
 
 func (d *decoder) tooDeep(depth int) bool {
@@ -218,7 +258,9 @@ func (d *decoder) walkObject(depth int, member func(name string, raw []byte)) bo
 		d.i++ // :
 		d.next()
 		start := d.i
-		if !d.walkValue(depth) {
+		if member != nil && d.memberIndex(name) == memberRaw {
+			d.passOver()
+		} else if !d.walkValue(depth) {
 			return false
 		}
 		if member != nil {

@@ -45,7 +45,9 @@ type Message struct {
 	// is not known, since an earlier service accepted it.
 	ReceivedAt time.Time
 	// Raw is the message as its provider sent it, a JSON object with all that has
-	// no place above; nil if there is nothing more to be known. List leaves it out.
+	// no place above; nil if there is nothing more to be known. By convention it
+	// is compact: line breaks and what stands around the object do not survive an
+	// export. List leaves it out.
 	Raw []byte
 }
 

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"lyftr/internal/message"
 )
 
 // Copier copies the messages of one store to another in the order of the first
-// one's feed. Each is saved with what is known of it; one that is there already
-// stays as it is.
+// one's feed, and then all statuses. Each is saved with what is known of it; one
+// that is there already stays as it is.
 type Copier struct {
 	From, To message.Store
 	// Position is how far the copy has come in the feed of From: everything
@@ -19,8 +20,13 @@ type Copier struct {
 	Position string
 	// Counts are of everything before Position.
 	Counts CopyCounts
-	// OnSaved, if set, is called after each save, when Position and Counts are
-	// those behind it.
+	// Statuses are counts of the last walk through the statuses. A copy that was
+	// broken off walks through all of them again, which does no harm.
+	Statuses StatusCounts
+	// StatusesSince is when that walk began.
+	StatusesSince time.Time
+	// OnSaved, if set, is called after each save, when Position and Counts, or
+	// Statuses, are those behind it.
 	OnSaved func()
 	// OnFault, if set, is told of each message that To does not have as From has
 	// it: because it was refused, with the reason, or else because To has
@@ -39,13 +45,19 @@ type CopyCounts struct {
 // Messages is how many messages were copied or tried.
 func (c CopyCounts) Messages() int64 { return c.Created + c.Duplicates + c.Refused }
 
+// StatusCounts are what became of the statuses of a copy.
+type StatusCounts struct{ Created, Duplicates int64 }
+
+// All is how many statuses were copied.
+func (c StatusCounts) All() int64 { return c.Created + c.Duplicates }
+
 // ErrCopyRead is in the tree of an error of Run that came from the store that is
 // read.
 var ErrCopyRead = errors.New("read the source")
 
 const (
-	// copyMessages and copyBytes, of text, are what is saved at one time: as much
-	// as a transaction takes.
+	// copyMessages, or statuses, and copyBytes, of text and raw, are what is saved
+	// at one time: as much as a transaction takes.
 	copyMessages = 1000
 	copyBytes    = 1 << 20
 )
@@ -57,13 +69,21 @@ type copyBatch struct {
 	err      error  // what ended the feed behind them
 }
 
-// Run copies until the end of the feed, as it is when the copy gets there. The
-// next messages are read while some are saved. One save follows the other, so
-// that the feeds of both have one order.
+// Run copies until the end of the feed, as it is when the copy gets there, and
+// then the statuses. One save follows the other, so that the feeds of both have
+// one order.
 //
 // When ctx ends, what is being saved is finished. After any error Run may be
 // called again and goes on.
 func (c *Copier) Run(ctx context.Context) error {
+	if err := c.runMessages(ctx); err != nil {
+		return err
+	}
+	return c.runStatuses(ctx)
+}
+
+// runMessages copies the messages. The next ones are read while some are saved.
+func (c *Copier) runMessages(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
 	batches := make(chan copyBatch)
 	from, position := c.From, c.Position
@@ -101,9 +121,7 @@ func readFeed(ctx context.Context, db message.Store, position string, to chan<- 
 				break
 			}
 			for i := range page.Messages {
-				if text := page.Messages[i].Text; text != nil {
-					size += len(*text)
-				}
+				size += weight(&page.Messages[i])
 			}
 			b.messages = append(b.messages, page.Messages...)
 			position, more = page.Next, page.More
@@ -115,6 +133,15 @@ func readFeed(ctx context.Context, db message.Store, position string, to chan<- 
 			return
 		}
 	}
+}
+
+// weight is about how many bytes a message takes besides what every one does.
+func weight(m *message.Message) int {
+	n := len(m.Raw)
+	if m.Text != nil {
+		n += len(*m.Text)
+	}
+	return n
 }
 
 // save saves a batch and moves the position behind it.

@@ -147,6 +147,19 @@ func hostileMessages(t *testing.T) (messages []message.Message) {
 	for i, ts := range instants {
 		add("native", fmt.Sprint("instant ", i), ts, nil)
 	}
+	// What only a provider sends.
+	long := strings.Repeat("😀", 3*message.MaxTextLength)
+	for i, raw := range []string{
+		`{}`, `{"a":1,"a":"\ud800"}`, `{ "a" : "\u0000" }`, "{\n\t\"é\u2028\": []\r\n}", strings.Repeat(`{"a":`, 1000) + `null` + strings.Repeat(`}`, 1000),
+		`{"a":"` + strings.Repeat("x", 20_000) + `"}`,
+	} {
+		add("whatsapp", fmt.Sprint("raw ", i), instants[i], &long)
+		m := &messages[len(messages)-1]
+		m.From, m.To, m.Raw = "US.13491208655302741918", []string{"", "MyBrand", "32665"}[i%3], []byte(raw)
+		if err := m.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return messages
 }
 
@@ -163,12 +176,12 @@ func TestCopyHostile(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantCounts(t, c, transfer.CopyCounts{Created: n})
-		wantComparison(t, way.from, way.to, c.Position, transfer.Comparison{From: transfer.Sum{Messages: n}, To: transfer.Sum{Messages: n}})
+		wantComparison(t, way.from, way.to, c.Position, transfer.Comparison{From: transfer.Sum{Count: n}, To: transfer.Sum{Count: n}})
 		if diff := cmp.Diff(messages, fed(t, way.to)); diff != "" {
 			t.Errorf("the feed is another (-want +got):\n%s", diff)
 		}
 	}
-	wantComparison(t, from, back, "", transfer.Comparison{From: transfer.Sum{Messages: n}, To: transfer.Sum{Messages: n}})
+	wantComparison(t, from, back, "", transfer.Comparison{From: transfer.Sum{Count: n}, To: transfer.Sum{Count: n}})
 }
 
 // TestCopyGoesOn: a copy that is broken off goes on from its position, in the
@@ -307,7 +320,7 @@ func TestCopyMismatch(t *testing.T) {
 	if want := []string{"m000001 <nil>", "m000003 <nil>"}; !slices.Equal(told, want) {
 		t.Errorf("told of %q, want %q", told, want)
 	}
-	wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Messages: 5}, To: transfer.Sum{Messages: 5}, Different: 3, More: 3},
+	wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Count: 5}, To: transfer.Sum{Count: 5}, Different: 3, More: 3},
 		"native m000001 [text]", "native m000002 [received_at]", "native m000003 [ts]")
 }
 
@@ -327,7 +340,7 @@ func TestCopyRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCounts(t, c, transfer.CopyCounts{Created: n})
-	wantComparison(t, from, same, "", transfer.Comparison{From: transfer.Sum{Messages: n}, To: transfer.Sum{Messages: n}, Undated: 1})
+	wantComparison(t, from, same, "", transfer.Comparison{From: transfer.Sum{Count: n}, To: transfer.Sum{Count: n}, Undated: 1})
 
 	refusing := openNew(t)
 	var told []string
@@ -350,7 +363,7 @@ func TestCopyRefused(t *testing.T) {
 	if want := []string{"m000003 broken", "m000500 broken", "m001499 broken"}; !slices.Equal(told, want) {
 		t.Errorf("told of %q, want %q", told, want)
 	}
-	wantComparison(t, from, refusing, "", transfer.Comparison{From: transfer.Sum{Messages: n}, To: transfer.Sum{Messages: n - 3}, Missing: 3, Undated: 1},
+	wantComparison(t, from, refusing, "", transfer.Comparison{From: transfer.Sum{Count: n}, To: transfer.Sum{Count: n - 3}, Missing: 3, Undated: 1},
 		"native m000003 []", "native m000500 []", "native m001499 []")
 
 	// A destination that refuses what breaks no rule is broken itself.
@@ -394,16 +407,16 @@ func TestCompareMembers(t *testing.T) {
 		{"created_at = ''", "[received_at]"},
 	} {
 		change(t, path, "UPDATE messages SET "+tt.set+" WHERE message_id = 'm000000'")
-		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Messages: 10}, To: transfer.Sum{Messages: 10}, Different: 1}, "native m000000 "+tt.want)
+		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Count: 10}, To: transfer.Sum{Count: 10}, Different: 1}, "native m000000 "+tt.want)
 		change(t, path, fmt.Sprintf("UPDATE messages SET from_msisdn = '+1', to_msisdn = '+2', ts = '%s', text = '%s', created_at = '2025-01-15T10:00:01.000Z' WHERE message_id = 'm000000'",
 			first.TS, *first.Text))
-		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Messages: 10}, To: transfer.Sum{Messages: 10}})
+		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Count: 10}, To: transfer.Sum{Count: 10}})
 	}
 	for _, set := range []string{"message_id = 'm00000'", "source = 'other'", "ts_unix = 1", "ts_nanos = 1"} {
 		change(t, path, "UPDATE messages SET "+set+" WHERE message_id = 'm000000'")
-		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Messages: 10}, To: transfer.Sum{Messages: 9}, Missing: 1, More: 1}, "native m000000 []")
+		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Count: 10}, To: transfer.Sum{Count: 9}, Missing: 1, More: 1}, "native m000000 []")
 		change(t, path, "UPDATE messages SET message_id = 'm000000', source = 'native', ts_unix = 1736935200, ts_nanos = 0 WHERE text = 'text of 0'")
-		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Messages: 10}, To: transfer.Sum{Messages: 10}})
+		wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Count: 10}, To: transfer.Sum{Count: 10}})
 	}
 }
 
@@ -432,7 +445,7 @@ func TestCompareMeanwhile(t *testing.T) {
 	if err != nil || !got.Equal() {
 		t.Fatalf("got %+v, %v", got, err)
 	}
-	if got.From.Messages != 101 || got.More != 4 || got.Arrived != 2999 {
+	if got.From.Count != 101 || got.More != 4 || got.Arrived != 2999 {
 		t.Errorf("got %+v", got)
 	}
 	// Without a position all of that is missing.

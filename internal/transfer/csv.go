@@ -20,8 +20,8 @@ import (
 // encoding/csv is not used: its reader turns a CRLF within a cell into LF, and
 // does not tell null from the empty text.
 
-// columnNames are those of the file, in its order.
-const csvHeader = "\"message_id\",\"from\",\"to\",\"ts\",\"text\",\"source\",\"received_at\"\r\n"
+// csvHeader names the columns, in their order.
+const csvHeader = "\"message_id\",\"from\",\"to\",\"ts\",\"text\",\"source\",\"received_at\",\"raw\"\r\n"
 
 func appendCSV(b []byte, m *message.Message) []byte {
 	b = append(appendCell(b, m.ID), ',')
@@ -35,6 +35,10 @@ func appendCSV(b []byte, m *message.Message) []byte {
 	b = append(appendCell(b, m.Source), ',')
 	if !m.ReceivedAt.IsZero() {
 		b = append(appendReceivedAt(append(b, '"'), m.ReceivedAt), '"')
+	}
+	b = append(b, ',')
+	if raw := onOneLine(m.Raw); raw != nil {
+		b = appendCell(b, string(raw))
 	}
 	return append(b, "\r\n"...)
 }

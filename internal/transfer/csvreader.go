@@ -12,7 +12,7 @@ import (
 // columns are the places of the columns that are known, -1 for one that the file
 // does not have.
 type columns struct {
-	id, from, to, ts, text, source, receivedAt, createdAt int
+	id, from, to, ts, text, source, receivedAt, createdAt, raw int
 
 	count int
 	// plain says that the file is a dump of the table, as sqlite3 -csv -header
@@ -34,12 +34,13 @@ func (r *Reader) readHeader() error {
 	if err != nil {
 		return err
 	}
-	c := columns{-1, -1, -1, -1, -1, -1, -1, -1, r.cells.count(), false}
+	c := columns{-1, -1, -1, -1, -1, -1, -1, -1, -1, r.cells.count(), false}
 	for i := range c.count {
 		name, _ := r.cells.at(i)
 		column := map[string]*int{
 			"message_id": &c.id, "from": &c.from, "from_msisdn": &c.from, "to": &c.to, "to_msisdn": &c.to,
 			"ts": &c.ts, "text": &c.text, "source": &c.source, "received_at": &c.receivedAt, "created_at": &c.createdAt,
+			"raw": &c.raw,
 		}[name]
 		if column == nil {
 			continue
@@ -55,7 +56,7 @@ func (r *Reader) readHeader() error {
 		column int
 	}{{"message_id", c.id}, {"from", c.from}, {"to", c.to}, {"ts", c.ts}} {
 		if needed.column < 0 {
-			return fmt.Errorf("line %d: the header names no column %s: it needs message_id, from, to and ts, separated by commas, and may have text, source and received_at",
+			return fmt.Errorf("line %d: the header names no column %s: it needs message_id, from, to and ts, separated by commas, and may have text, source, received_at and raw",
 				first, needed.name)
 		}
 	}
@@ -91,6 +92,9 @@ func (r *Reader) readCSV() (message.Message, error) {
 	}
 	if source, there := cell(c.source); there {
 		m.Source = source
+	}
+	if raw, _ := cell(c.raw); raw != "" {
+		m.Raw = []byte(raw)
 	}
 	if err := m.Check(); err != nil {
 		return message.Message{}, &LineError{line, err}

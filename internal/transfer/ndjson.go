@@ -25,6 +25,9 @@ func appendNDJSON(b []byte, m *message.Message) []byte {
 	} else {
 		b = append(appendReceivedAt(append(b, '"'), m.ReceivedAt), '"')
 	}
+	if raw := onOneLine(m.Raw); raw != nil {
+		b = append(append(b, `,"raw":`...), raw...)
+	}
 	return append(b, "}\n"...)
 }
 

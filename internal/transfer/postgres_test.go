@@ -29,8 +29,8 @@ func openPostgres(t *testing.T, url string, readOnly bool) message.Store {
 	return db
 }
 
-// TestCopyPostgres: the messages that two databases could keep differently go
-// from SQLite to PostgreSQL, on to another database there, and back, and stay
+// TestCopyPostgres: the messages and statuses that two databases could keep
+// differently go from SQLite to PostgreSQL, on to another database there, and back, and stay
 // what they are, in one order of the feed.
 func TestCopyPostgres(t *testing.T) {
 	server := pgserver.Start(t, pgserver.Options{})
@@ -43,6 +43,9 @@ func TestCopyPostgres(t *testing.T) {
 	messages := hostileMessages(t)
 	n := int64(len(messages))
 	save(t, stores[0], messages...)
+	statuses := hostileStatuses()
+	saveStatuses(t, stores[0], statuses...)
+	reported := int64(len(statuses))
 	for i := range len(stores) - 1 {
 		from, to := stores[i], stores[i+1]
 		c := &transfer.Copier{From: from, To: to}
@@ -50,12 +53,19 @@ func TestCopyPostgres(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantCounts(t, c, transfer.CopyCounts{Created: n})
-		wantComparison(t, from, to, c.Position, transfer.Comparison{From: transfer.Sum{Messages: n}, To: transfer.Sum{Messages: n}})
+		wantComparison(t, from, to, c.Position, transfer.Comparison{From: transfer.Sum{Count: n}, To: transfer.Sum{Count: n}})
 		if diff := cmp.Diff(messages, fed(t, to)); diff != "" {
 			t.Errorf("the feed of %d is another (-want +got):\n%s", i+1, diff)
 		}
+		if want := (transfer.StatusCounts{Created: reported}); c.Statuses != want {
+			t.Errorf("the statuses of %d: %+v, want %+v", i+1, c.Statuses, want)
+		}
+		wantStatuses(t, from, to, equalSums(reported))
 	}
-	wantComparison(t, stores[0], stores[3], "", transfer.Comparison{From: transfer.Sum{Messages: n}, To: transfer.Sum{Messages: n}})
+	if diff := cmp.Diff(walked(t, stores[0]), walked(t, stores[3])); diff != "" {
+		t.Errorf("the statuses are others (-want +got):\n%s", diff)
+	}
+	wantComparison(t, stores[0], stores[3], "", transfer.Comparison{From: transfer.Sum{Count: n}, To: transfer.Sum{Count: n}})
 }
 
 // TestCopyPostgresRefuses: of what breaks a rule PostgreSQL takes what it can
@@ -94,7 +104,7 @@ func TestCopyPostgresRefuses(t *testing.T) {
 	for _, id := range want {
 		missing = append(missing, fmt.Sprintf("native %s []", id))
 	}
-	wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Messages: n}, To: transfer.Sum{Messages: n - 5}, Missing: 5, Undated: 1}, missing...)
+	wantComparison(t, from, to, "", transfer.Comparison{From: transfer.Sum{Count: n}, To: transfer.Sum{Count: n - 5}, Missing: 5, Undated: 1}, missing...)
 }
 
 // TestComparePostgresMeanwhile: what arrives at a server after the copy is not
@@ -116,7 +126,7 @@ func TestComparePostgresMeanwhile(t *testing.T) {
 		}
 	}}
 	got, err := comparer.Compare(t.Context())
-	if err != nil || !got.Equal() || got.From.Messages != 100 || got.Arrived < 2000 || got.Arrived > 3000 {
+	if err != nil || !got.Equal() || got.From.Count != 100 || got.Arrived < 2000 || got.Arrived > 3000 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

@@ -14,9 +14,10 @@ import (
 	"lyftr/internal/message"
 )
 
-// MaxRecord is the longest that one message may be in a file, in bytes: as long
-// as a webhook may be by default.
-const MaxRecord = 1 << 20
+// MaxRecord is the longest that one message may be in a file, in bytes: a
+// provider's delivery of 4 MiB can be one message, which has it as text and in
+// raw, and each format may take two bytes for one.
+const MaxRecord = 16 << 20
 
 // LineError says what is wrong with the message that begins at a line. Reading
 // can go on behind it.

@@ -1,12 +1,15 @@
 // Package transfer writes messages to files and reads them back: NDJSON, which
 // is one JSON object a line, and CSV. What is written is read back without loss.
-// It also copies messages from one store to another, and compares two stores.
+// It also copies messages, and the statuses of those that were sent, from one
+// store to another, and compares two stores.
 //
-// Both formats hold the members message_id, from, to, ts, text, source and received_at.
+// Both formats hold the members message_id, from, to, ts, text, source, received_at and raw.
 // Equal messages are always written as equal bytes.
 package transfer
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -71,6 +74,24 @@ func (f Format) Append(b []byte, m *message.Message) []byte {
 // receivedAtLayout is RFC 3339 in UTC with milliseconds, which is all that is
 // stored.
 const receivedAtLayout = "2006-01-02T15:04:05.000Z"
+
+// onOneLine returns raw as both formats write it: without what stands around the
+// object, and compact if there is a line break in it, else byte for byte. What is
+// no object it leaves out, for nobody could read the line.
+func onOneLine(raw []byte) []byte {
+	if !message.ValidRaw(raw) {
+		return nil
+	}
+	raw = bytes.Trim(raw, " \t\r\n")
+	if !bytes.ContainsAny(raw, "\r\n") {
+		return raw
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, raw); err != nil {
+		return nil // not reached: it is valid
+	}
+	return line.Bytes()
+}
 
 func appendReceivedAt(b []byte, at time.Time) []byte {
 	return at.UTC().AppendFormat(b, receivedAtLayout)

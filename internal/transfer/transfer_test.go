@@ -31,7 +31,7 @@ func hello(text *string) message.Message {
 // TestBytes: the bytes are part of what others depend on.
 func TestBytes(t *testing.T) {
 	const ndjson = `{"message_id":"m1","from":"+919876543210","to":"+14155550100","ts":"2025-01-15T10:00:00Z","text":%s,"source":"native","received_at":"2025-01-15T10:00:02.187Z"}` + "\n"
-	const csv = `"m1","'+919876543210","'+14155550100","2025-01-15T10:00:00Z",%s,"native","2025-01-15T10:00:02.187Z"` + "\r\n"
+	const csv = `"m1","'+919876543210","'+14155550100","2025-01-15T10:00:00Z",%s,"native","2025-01-15T10:00:02.187Z",` + "\r\n"
 	for _, tt := range []struct {
 		text      *string
 		json, csv string
@@ -66,11 +66,41 @@ func TestBytes(t *testing.T) {
 	if got := string(transfer.NDJSON.Append(nil, &unknown)); !strings.HasSuffix(got, `"received_at":null}`+"\n") {
 		t.Errorf("got %q", got)
 	}
-	if got := string(transfer.CSV.Append(nil, &unknown)); !strings.HasSuffix(got, "\"native\",\r\n") {
+	if got := string(transfer.CSV.Append(nil, &unknown)); !strings.HasSuffix(got, "\"native\",,\r\n") {
 		t.Errorf("got %q", got)
 	}
-	if got, want := transfer.CSV.Header(), "\"message_id\",\"from\",\"to\",\"ts\",\"text\",\"source\",\"received_at\"\r\n"; got != want {
+	if got, want := transfer.CSV.Header(), "\"message_id\",\"from\",\"to\",\"ts\",\"text\",\"source\",\"received_at\",\"raw\"\r\n"; got != want {
 		t.Errorf("the header is %q, want %q", got, want)
+	}
+}
+
+// TestRawBytes: raw is written byte for byte, on one line, and what nobody could
+// read is left out.
+func TestRawBytes(t *testing.T) {
+	for _, tt := range []struct{ raw, json, csv string }{
+		{`{}`, `,"raw":{}`, `"{}"`},
+		{`{"a":1,"a":"\ud800é"}`, `,"raw":{"a":1,"a":"\ud800é"}`, `"{""a"":1,""a"":""\ud800é""}"`},
+		{"{ \"a\" :\t[ ] }", ",\"raw\":{ \"a\" :\t[ ] }", "\"{ \"\"a\"\" :\t[ ] }\""},
+		{"{\r\n \"a\": [ 1.0,\n \"< \u2028\\n\" ]\n}", ",\"raw\":{\"a\":[1.0,\"< \u2028\\n\"]}", "\"{\"\"a\"\":[1.0,\"\"< \u2028\\n\"\"]}\""},
+		{"\n\t{\"a\": 1}\r\n", `,"raw":{"a": 1}`, `"{""a"": 1}"`},
+		{"", "", ""},
+		{"=1+1", "", ""},
+		{"[]", "", ""},
+		{"{} {}", "", ""},
+		{"{\"a\":\"\xff\"}", "", ""},
+	} {
+		m := hello(nil)
+		m.Raw = []byte(tt.raw)
+		before := string(m.Raw)
+		if got, want := string(transfer.NDJSON.Append(nil, &m)), `"received_at":"2025-01-15T10:00:02.187Z"`+tt.json+"}\n"; !strings.HasSuffix(got, want) {
+			t.Errorf("NDJSON of raw %q\n got %q\nwant %q", tt.raw, got, want)
+		}
+		if got, want := string(transfer.CSV.Append(nil, &m)), `"2025-01-15T10:00:02.187Z",`+tt.csv+"\r\n"; !strings.HasSuffix(got, want) {
+			t.Errorf("CSV of raw %q\n got %q\nwant %q", tt.raw, got, want)
+		}
+		if string(m.Raw) != before {
+			t.Errorf("raw %q was changed to %q", before, m.Raw)
+		}
 	}
 }
 
@@ -111,6 +141,8 @@ func TestRead(t *testing.T) {
 	received := hello(ptr("Hello"))
 	other := received
 	other.Source = "twilio"
+	brand := received
+	brand.Source, brand.From, brand.To, brand.Raw = "twilio", "MyBrand", "", []byte(`{"a":1,"a":"\ud800"}`)
 	tests := []struct {
 		name   string
 		format transfer.Format
@@ -127,17 +159,23 @@ func TestRead(t *testing.T) {
 		{"faults", transfer.NDJSON, `{"message_id":"","from":"1","to":2,"source":"","received_at":"x"}` + "\n" + body + "}\n", []message.Message{native}, []string{
 			"1: message_id: String should have at least 1 character; from: must be + followed by 1 to 15 digits (E.164); to: Input should be a valid string; ts: Field required; " +
 				"source: String should have at least 1 character; received_at: must be an RFC 3339 time such as 2025-01-15T09:30:00Z or 2025-01-15T09:30:00+05:30"}},
+		{"raw", transfer.NDJSON, strings.NewReplacer("+919876543210", "MyBrand", "+14155550100", "").Replace(body) +
+			`,"source":"twilio","received_at":"2025-01-15T10:00:02.187Z","raw":{"a":1,"a":"\ud800"}}` + "\n" + body + `,"raw":null}`, []message.Message{brand, native}, nil},
+		{"raw of another type", transfer.NDJSON, body + `,"raw":"{}"}`, nil, []string{"1: raw: Input should be a JSON object"}},
 		{"source of another type", transfer.NDJSON, body + `,"source":1}`, nil, []string{"1: source: Input should be a valid string"}},
 		{"not JSON", transfer.NDJSON, "\n{\"message_id\":}\nx\n" + body + "} {}\n[]\n" + body, nil, []string{
 			"2: not JSON at byte 14: unexpected character", "3: not JSON at byte 0: unexpected character", "4: not JSON at byte 106: unexpected character",
 			"5: Input should be a JSON object", "6: not JSON at byte 104: unexpected end of input"}},
 		{"a member twice", transfer.NDJSON, body + `,"source":"a","source":"b"}`, nil, []string{"1: source: the member appears twice"}},
 		{"half a surrogate pair", transfer.NDJSON, strings.Replace(body, "Hello", `\udcff`, 1) + "}", nil, []string{"1: not JSON at byte 98: half of a surrogate pair stands alone"}},
-		{"too long", transfer.NDJSON, body + `,"x":"` + strings.Repeat("x", long) + "\"}\n" + body + "}\n", []message.Message{native}, []string{"1: longer than 1048576 bytes"}},
+		{"too long", transfer.NDJSON, body + `,"x":"` + strings.Repeat("x", long) + "\"}\n" + body + "}\n", []message.Message{native}, []string{"1: longer than 16777216 bytes"}},
 		{"longest", transfer.NDJSON, body + strings.Repeat(" ", long-len(body)-2) + "}\n", []message.Message{native}, nil},
 
 		{"CSV", transfer.CSV, "message_id,from,to,ts,text\nm1,+919876543210,+14155550100,2025-01-15T10:00:00Z,Hello\n", []message.Message{native}, nil},
 		{"CSV, other order, further columns, CRLF, mark", transfer.CSV, "\xef\xbb\xbf\"text\",x,ts,to,from,message_id,received_at,source\r\n\"Hello\",,2025-01-15T10:00:00Z,'+14155550100,'+919876543210,m1,2025-01-15T10:00:02.187Z,\r\n\r\n", []message.Message{received}, nil},
+		{"CSV, raw", transfer.CSV, "raw,message_id,from,to,ts,text,source,received_at\n\"{\"\"a\"\":1,\"\"a\"\":\"\"\\ud800\"\"}\",m1,MyBrand,,2025-01-15T10:00:00Z,Hello,twilio,2025-01-15T10:00:02.187Z\n" +
+			"\"\",m1,'+919876543210,'+14155550100,2025-01-15T10:00:00Z,Hello,,\n,m1,'+919876543210,'+14155550100,2025-01-15T10:00:00Z,Hello,,\n" +
+			"'=1,m1,+919876543210,+14155550100,2025-01-15T10:00:00Z,Hello,,\n", []message.Message{brand, native, native}, []string{"5: raw: Input should be a JSON object"}},
 		{"CSV, null and empty", transfer.CSV, "message_id,from,to,ts,text\nm1,+919876543210,+14155550100,2025-01-15T10:00:00Z,\nm1,+919876543210,+14155550100,2025-01-15T10:00:00Z,\"\"", func() []message.Message {
 			null, empty := native, native
 			null.Text, empty.Text = nil, ptr("")
@@ -163,11 +201,15 @@ func TestRead(t *testing.T) {
 			"4: cell 5 goes on behind its closing quote: a quote within a cell is written twice",
 			"5: from: must be + followed by 1 to 15 digits (E.164)",
 			"9: a quote is opened and not closed"}},
-		{"CSV, too long", transfer.CSV, "message_id,from,to,ts,text\nm1,+919876543210,+14155550100,2025-01-15T10:00:00Z,\"" + strings.Repeat("\n", long) + "\"\n", nil, []string{"2: longer than 1048576 bytes"}},
+		{"CSV, too long", transfer.CSV, "message_id,from,to,ts,text\nm1,+919876543210,+14155550100,2025-01-15T10:00:00Z,\"" + strings.Repeat(strings.Repeat("x", 1023)+"\n", long>>10) + "\"\n", nil, []string{"2: longer than 16777216 bytes"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, wrong := read(t, transfer.NewReader(tt.format, iotest.HalfReader(strings.NewReader(tt.file))))
+			var in io.Reader = strings.NewReader(tt.file)
+			if len(tt.file) < long {
+				in = iotest.HalfReader(in)
+			}
+			got, wrong := read(t, transfer.NewReader(tt.format, in))
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("messages (-want +got):\n%s", diff)
 			}
@@ -189,10 +231,10 @@ func TestHeaders(t *testing.T) {
 	for file, want := range map[string]string{
 		"":                                      "there is no header: the first line has to name the columns",
 		"\n\r\n":                                "there is no header: the first line has to name the columns",
-		"a,b\n":                                 "line 1: the header names no column message_id: it needs message_id, from, to and ts, separated by commas, and may have text, source and received_at",
-		"message_id;from;to;ts;text\nx":         "line 1: the header names no column message_id: it needs message_id, from, to and ts, separated by commas, and may have text, source and received_at",
-		"Message_ID,from,to,ts\n":               "line 1: the header names no column message_id: it needs message_id, from, to and ts, separated by commas, and may have text, source and received_at",
-		"message_id,from,to\n":                  "line 1: the header names no column ts: it needs message_id, from, to and ts, separated by commas, and may have text, source and received_at",
+		"a,b\n":                                 "line 1: the header names no column message_id: it needs message_id, from, to and ts, separated by commas, and may have text, source, received_at and raw",
+		"message_id;from;to;ts;text\nx":         "line 1: the header names no column message_id: it needs message_id, from, to and ts, separated by commas, and may have text, source, received_at and raw",
+		"Message_ID,from,to,ts\n":               "line 1: the header names no column message_id: it needs message_id, from, to and ts, separated by commas, and may have text, source, received_at and raw",
+		"message_id,from,to\n":                  "line 1: the header names no column ts: it needs message_id, from, to and ts, separated by commas, and may have text, source, received_at and raw",
 		"\nmessage_id,from,to,ts,from_msisdn\n": "line 2: the header names the column from_msisdn twice",
 		"\"message_id,from\n":                   "header: line 1: a quote is opened and not closed",
 	} {
