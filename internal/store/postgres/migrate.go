@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -73,9 +74,34 @@ const (
 	migrationWait = 300
 )
 
-func (s *Store) migrate(ctx context.Context) (err error) {
+// Bounds of a lock on a table that is in use. Whoever waits for it holds up all
+// who come behind, so it is given
+// up soon, and tried again after a pause.
+const (
+	tableLockTimeout = 500 * time.Millisecond
+	tableLockPause   = 2 * time.Second
+)
+
+// migrate brings the schema up to date beside replicas that save and dumps that
+// read.
+func (s *Store) migrate(ctx context.Context) error {
+	for deadline := time.Now().Add(migrationWait * time.Second); ; {
+		err := s.migrateOnce(ctx)
+		if code(err) != lockNotAvailable || time.Now().After(deadline) {
+			return err
+		}
+		s.log.Warn("the schema waits for a table that somebody reads or changes for long", "error", err.Error())
+		if !sleep(ctx, jitter(tableLockPause)) {
+			return err
+		}
+	}
+}
+
+func (s *Store) migrateOnce(ctx context.Context) (err error) {
 	config := s.target.config.ConnConfig.Copy()
-	withParams(config, map[string]string{"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"})
+	withParams(config, map[string]string{
+		"statement_timeout": "0", "lock_timeout": milliseconds(tableLockTimeout), "idle_in_transaction_session_timeout": "0",
+	})
 	db := stdlib.OpenDB(*config)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	files, err := fs.Sub(schemaFiles, "schema")
