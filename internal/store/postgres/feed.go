@@ -35,10 +35,10 @@ const (
 
 const (
 	// feedSQL reads a page behind ($1, $2), of at most $3 messages, and of texts
-	// until they have $4 bytes; all of it from transactions below $5. Served by
-	// the primary key.
+	// and raw JSON until they have $4 bytes; all of it from transactions below $5.
+	// Served by the primary key.
 	feedSQL = `SELECT ` + messageColumns + `, tx, n, tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + $6 AS settled
-	FROM (SELECT *, sum(coalesce(octet_length(text), 0)) OVER (ORDER BY tx, n ROWS UNBOUNDED PRECEDING) - coalesce(octet_length(text), 0) AS before
+	FROM (SELECT *, sum(` + messageBytes + `) OVER (ORDER BY tx, n ROWS UNBOUNDED PRECEDING) - (` + messageBytes + `) AS before
 		FROM messages WHERE (tx, n) > ($1, $2) AND tx < $5 ORDER BY tx, n LIMIT $3) AS page
 	WHERE before < $4 ORDER BY tx, n`
 
@@ -253,9 +253,7 @@ func (r *feedReader) queue(b *pgx.Batch, p *message.FeedPage, last *position, he
 			*last = o
 			p.Messages = append(p.Messages, m)
 			p.Positions = append(p.Positions, r.store.sign(o))
-			if m.Text != nil {
-				size += len(*m.Text)
-			}
+			size += bytesOf(&m)
 		}
 		p.More = len(p.Messages) == limit || size >= message.MaxFeedBytes
 		rows.Close()

@@ -91,14 +91,23 @@ func newRead() *pgx.Batch {
 	return b
 }
 
-// messageColumns are what scanMessage reads.
-const messageColumns = "source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos"
+// messageColumns are what scanMessage reads. Where the raw message is not asked
+// for, NULL stands in its place.
+const (
+	messageColumns = listColumns + ", raw"
+	listColumns    = "source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos"
+	withoutRaw     = listColumns + ", NULL::bytea"
+)
+
+// messageBytes is how much of a message counts where a page is bounded. It reads
+// nothing of what is stored apart from the row.
+const messageBytes = "coalesce(octet_length(text), 0) + coalesce(octet_length(raw), 0)"
 
 func scanMessage(row pgx.Row, more ...any) (m message.Message, err error) {
 	var received *time.Time
 	var unix int64
 	var nanos int32
-	to := append([]any{&m.Source, &m.ID, &m.From, &m.To, &m.TS, &m.Text, &received, &unix, &nanos}, more...)
+	to := append([]any{&m.Source, &m.ID, &m.From, &m.To, &m.TS, &m.Text, &received, &unix, &nanos, &m.Raw}, more...)
 	if err := row.Scan(to...); err != nil {
 		return message.Message{}, err
 	}
@@ -107,6 +116,14 @@ func scanMessage(row pgx.Row, more ...any) (m message.Message, err error) {
 		m.ReceivedAt = received.UTC()
 	}
 	return m, nil
+}
+
+// bytesOf is messageBytes of a message.
+func bytesOf(m *message.Message) int {
+	if m.Text == nil {
+		return len(m.Raw)
+	}
+	return len(*m.Text) + len(m.Raw)
 }
 
 // collect queues a query for messages.
@@ -137,10 +154,21 @@ func count(b *pgx.Batch, to *int64, f message.Filter) {
 	b.Queue("SELECT count(*) FROM messages"+c.where(), c.args...).QueryRow(func(row pgx.Row) error { return row.Scan(to) })
 }
 
-// page queues up to limit of the messages that match, behind a position or
-// behind so many others.
+// page queues up to limit of the messages that match, without what is raw, behind
+// a position or behind so many others.
 func page(b *pgx.Batch, to *[]message.Message, f message.Filter, o message.Order, after *message.Position, limit int, offset int64) {
-	c := matching(f)
+	c, order := ordered(f, o, after)
+	query := "SELECT " + withoutRaw + " FROM messages" + c.where() + " ORDER BY " + order + " LIMIT " + c.arg(limit)
+	if offset > 0 {
+		query += " OFFSET " + c.arg(offset)
+	}
+	collect(b, to, query, c.args...)
+}
+
+// ordered is the condition of what matches and comes behind a position in the
+// order, and the order.
+func ordered(f message.Filter, o message.Order, after *message.Position) (c *condition, order string) {
+	c = matching(f)
 	direction, behind := "ASC", ">"
 	if o == message.Descending {
 		direction, behind = "DESC", "<"
@@ -150,12 +178,7 @@ func page(b *pgx.Batch, to *[]message.Message, f message.Filter, o message.Order
 		c.and(fmt.Sprintf("(ts_unix, ts_nanos, message_id, source) %s (%s, %s, %s, %s)", behind,
 			c.arg(after.At.Unix()), c.arg(after.At.Nanosecond()), c.arg(after.ID), c.arg(after.Source)))
 	}
-	query := "SELECT " + messageColumns + " FROM messages" + c.where() +
-		strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) + " LIMIT " + c.arg(limit)
-	if offset > 0 {
-		query += " OFFSET " + c.arg(offset)
-	}
-	collect(b, to, query, c.args...)
+	return c, strings.ReplaceAll("ts_unix #, ts_nanos #, message_id #, source #", "#", direction)
 }
 
 // List implements message.Store.
@@ -196,9 +219,26 @@ func (s *Store) List(ctx context.Context, q message.Query) (p message.Page, err 
 	return p, nil
 }
 
-// walkPage is how many messages Walk reads at one time: few enough that they may
-// be held in memory with the longest texts there are (16 MiB).
-const walkPage = 1000
+// Walk reads at most walkPage messages at one time, and no more once they have
+// walkBytes of text and raw JSON: so few that they may be held in memory.
+const (
+	walkPage  = 1000
+	walkBytes = 4 << 20
+)
+
+// walked queues a page of Walk.
+func walked(b *pgx.Batch, to *[]message.Message, f message.Filter, o message.Order, after *message.Position) {
+	c, order := ordered(f, o, after)
+	page := "SELECT " + messageColumns + " FROM messages" + c.where() + " ORDER BY " + order + " LIMIT " + c.arg(walkPage)
+	collect(b, to, bounded(messageColumns, page, messageBytes, order, c.arg(walkBytes)), c.args...)
+}
+
+// bounded is the query for the first rows of a page, until their sizes come to
+// limit.
+func bounded(columns, page, size, order, limit string) string {
+	return "SELECT " + columns + " FROM (SELECT *, sum(" + size + ") OVER (ORDER BY " + order + " ROWS UNBOUNDED PRECEDING) - (" + size +
+		") AS before FROM (" + page + ") AS page) AS sized WHERE before < " + limit + " ORDER BY " + order
+}
 
 // Walk implements message.Store. No transaction is open while yield runs: a slow
 // reader must not keep the server from cleaning up.
@@ -207,16 +247,18 @@ func (s *Store) Walk(ctx context.Context, f message.Filter, o message.Order, yie
 	for {
 		var messages []message.Message
 		b := newRead()
-		page(b, &messages, f, o, after, walkPage, 0)
+		walked(b, &messages, f, o, after)
 		if err := s.read(ctx, "walk messages", b); err != nil {
 			return err
 		}
+		size := 0
 		for i := range messages {
+			size += bytesOf(&messages[i])
 			if err := yield(messages[i]); err != nil {
 				return err
 			}
 		}
-		if len(messages) < walkPage {
+		if len(messages) < walkPage && size < walkBytes {
 			return nil
 		}
 		last := &messages[len(messages)-1]

@@ -24,13 +24,16 @@ type place struct {
 	from, source, id string
 }
 
-// removeSQL removes messages by their places, remembers who they were, and takes
-// them out of the sums. Served by the primary keys.
+// removeSQL removes messages by their places with their statuses, remembers who
+// they were, and takes them out of the sums. Served by the primary keys and
+// statuses_identity.
 const removeSQL = `WITH gone AS (
 	DELETE FROM messages m USING unnest($1::bigint[], $2::int[], $3::bytea[]) AS k(tx, n, identity)
-	WHERE m.tx = k.tx AND m.n = k.n RETURNING k.identity, m.ts_unix, m.from_msisdn, m.tx < (` + summedSQL + `) AS summed
+	WHERE m.tx = k.tx AND m.n = k.n RETURNING k.identity, m.source, m.message_id, m.ts_unix, m.from_msisdn, m.tx < (` + summedSQL + `) AS summed
 ), kept AS (
 	INSERT INTO removed (identity) SELECT identity FROM gone ON CONFLICT DO NOTHING
+), reports AS (
+	DELETE FROM statuses USING gone WHERE statuses.message_id = gone.message_id AND statuses.source = gone.source
 ), counted AS (
 	UPDATE counts SET messages = messages - (SELECT count(*) FROM gone) WHERE slot = 0
 ), of_hours AS (
@@ -60,8 +63,8 @@ func (s *Store) Erase(ctx context.Context, from string) (removed int64, err erro
 	if s.readOnly {
 		return 0, errReadOnly
 	}
-	if from == "" {
-		return 0, nil // in a filter that is everybody
+	if from == "" || !storable(from) {
+		return 0, nil // in a filter the empty one is everybody
 	}
 	// What arrives from now on may arrive for ever.
 	var end int64
@@ -74,6 +77,9 @@ func (s *Store) Erase(ctx context.Context, from string) (removed int64, err erro
 		var n int64
 		n, err = s.remove(ctx, places)
 		removed += n
+	}
+	if err == nil {
+		err = s.eraseStatuses(ctx, from)
 	}
 	return removed, removalError("erase messages", err)
 }
@@ -92,6 +98,9 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (removed int64, er
 			n, err = s.remove(ctx, places)
 			removed += n
 		}
+	}
+	if err == nil {
+		err = s.expireStatuses(ctx, wholeArrival(before))
 	}
 	return removed, removalError("expire messages", err)
 }
@@ -131,15 +140,19 @@ func (s *Store) placesOf(ctx context.Context, from string, end int64) (places []
 	return places, err
 }
 
+// wholeArrival is the time before which what arrived before the time did: the
+// server's times are in whole microseconds, and arrivals in milliseconds.
+func wholeArrival(before time.Time) time.Time {
+	return before.Add(time.Microsecond - time.Nanosecond).Truncate(time.Microsecond)
+}
+
 // expired looks at one page of the messages whose ts is before the time, in
 // list order, and returns the places of those that also arrived before it, and
 // where the next page begins.
 func (s *Store) expired(ctx context.Context, before time.Time, behind message.Position) (places []place, next message.Position, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	// The server's times are in whole microseconds, and arrivals in milliseconds.
-	arrival := before.Add(time.Microsecond - time.Nanosecond).Truncate(time.Microsecond)
-	rows, err := s.readers.Query(ctx, expiredSQL, arrival, before.Unix(), before.Nanosecond(),
+	rows, err := s.readers.Query(ctx, expiredSQL, wholeArrival(before), before.Unix(), before.Nanosecond(),
 		behind.At.Unix(), behind.At.Nanosecond(), behind.ID, behind.Source, removeStep)
 	if err != nil {
 		return nil, behind, false, err
@@ -160,35 +173,44 @@ func (s *Store) expired(ctx context.Context, before time.Time, behind message.Po
 }
 
 // remove removes the messages that are still at these places and returns how
-// many that were. Saves that waited get as much of the writer's time.
+// many that were.
 func (s *Store) remove(ctx context.Context, places []place) (removed int64, err error) {
+	err = s.step(ctx, func() (err error) {
+		removed, err = s.writer.remove(ctx, places)
+		return err
+	})
+	if removed > 0 {
+		s.status.changes.Add(1)
+	}
+	return removed, err
+}
+
+// step has the writer run one step between two commits. Saves that waited get as
+// much of its time.
+func (s *Store) step(ctx context.Context, f func() error) (err error) {
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return err
 	}
 	var rest time.Duration
 	notRun := s.queue.Do(ctx, func() {
 		began := time.Now()
-		removed, err = s.writer.remove(ctx, places)
+		err = f()
 		rest = time.Since(began)
 	})
 	if err = errors.Join(notRun, err); err != nil {
-		return 0, err
-	}
-	if removed > 0 {
-		s.status.changes.Add(1)
+		return err
 	}
 	select {
 	case <-time.After(rest):
 	case <-ctx.Done():
 	}
-	return removed, nil
+	return nil
 }
 
-// remove is one step. The lock is taken alone: a save of the same message that
-// is in progress would not see that it is being removed, and bring it back.
+// remove is one step. The lock is taken alone: a save of the same message, or of
+// a status of it, that is in progress would not see that it is being removed,
+// and bring it back.
 func (w *writer) remove(ctx context.Context, places []place) (removed int64, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-	defer cancel()
 	var txs []int64
 	var ns []int32
 	var identities [][]byte
@@ -199,18 +221,32 @@ func (w *writer) remove(ctx context.Context, places []place) (removed int64, err
 		senders, hours = append(senders, p.from), append(hours, (p.unix-yearOne)/hour)
 		identities = append(identities, bytes.Clone(w.identities.Of(p.source, p.id)))
 	}
-	err = w.run(ctx, func() error {
-		b := &pgx.Batch{}
+	err = w.change(ctx, func(b *pgx.Batch) {
 		b.Queue("SELECT pg_advisory_xact_lock($1)", sumLock)
 		b.Queue(lockAloneSQL)
 		b.Queue(removeSQL, txs, ns, identities).QueryRow(func(row pgx.Row) error { return row.Scan(&removed) })
 		b.Queue(emptySendersSQL, senders)
 		b.Queue(emptyHoursSQL, hours)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return removed, nil
+}
+
+// change runs one transaction of a removal. It is not cancelled by who asked for
+// it: no commit is.
+func (w *writer) change(ctx context.Context, queue func(b *pgx.Batch)) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	err := w.run(ctx, func() error {
+		b := &pgx.Batch{}
+		queue(b)
 		return w.commit(ctx, b)
 	})
 	if err != nil {
-		return 0, w.store.health.commitFailed(w.store.log, err)
+		return w.store.health.commitFailed(w.store.log, err)
 	}
 	w.store.health.works(w.store.log)
-	return removed, nil
+	return nil
 }

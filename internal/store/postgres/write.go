@@ -45,26 +45,27 @@ const (
 // slots is how many rows count the messages; slot 0 is that of removals.
 const slots = 64
 
-// saveSQL stores a batch in one statement. The identities are sorted, so that
+// saveSQL stores the messages of a batch in one statement. The identities are sorted, so that
 // two batches that share some wait for each other in one direction only. What
 // another transaction is storing is waited for: a duplicate is one of something
 // that is committed. The count is always written, if only with the same value:
 // a transaction that writes nothing would not wait for the standby, and the
-// duplicates would be acknowledged before what they repeat is safe.
+// duplicates, of statuses too, would be acknowledged before what they repeat is
+// safe.
 // Served by messages_identity and the primary keys of removed and counts.
 const saveSQL = `WITH arrived AS (
 	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-		$7::timestamptz[], $8::bigint[], $9::int[], $10::text[], $11::bytea[])
-		WITH ORDINALITY AS a(source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos, folded, identity, n)
+		$7::timestamptz[], $8::bigint[], $9::int[], $10::text[], $11::bytea[], $12::bytea[])
+		WITH ORDINALITY AS a(source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos, folded, raw, identity, n)
 ), stored AS (
-	INSERT INTO messages (tx, n, source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos, folded)
-	SELECT pg_current_xact_id()::text::bigint + $12, n, source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos, folded
+	INSERT INTO messages (tx, n, source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos, folded, raw)
+	SELECT pg_current_xact_id()::text::bigint + $13, n, source, message_id, from_msisdn, to_msisdn, ts, text, created_at, ts_unix, ts_nanos, folded, raw
 	FROM arrived WHERE NOT EXISTS (SELECT FROM removed WHERE removed.identity = arrived.identity)
 	ORDER BY message_id COLLATE "C", source COLLATE "C", n
 	ON CONFLICT (message_id, source) DO NOTHING
 	RETURNING n
 ), counted AS (
-	UPDATE counts SET messages = messages + (SELECT count(*) FROM stored) WHERE slot = $13
+	UPDATE counts SET messages = messages + (SELECT count(*) FROM stored) WHERE slot = $14
 )
 SELECT n FROM stored`
 
@@ -83,6 +84,7 @@ type writer struct {
 	slot       int
 	identities *message.Identities
 	columns    columns
+	reports    reports
 	// left is the server's process that a commit was left to when its time was
 	// up.
 	left struct {
@@ -106,21 +108,17 @@ type columns struct {
 	created                  []time.Time
 	unix                     []int64
 	nanos                    []int32
-	identity                 [][]byte
+	raw, identity            [][]byte
 }
 
 func (c *columns) reset() {
 	*c = columns{
 		source: c.source[:0], id: c.id[:0], from: c.from[:0], to: c.to[:0], ts: c.ts[:0], text: c.text[:0], folded: c.folded[:0],
-		created: c.created[:0], unix: c.unix[:0], nanos: c.nanos[:0], identity: c.identity[:0],
+		created: c.created[:0], unix: c.unix[:0], nanos: c.nanos[:0], raw: c.raw[:0], identity: c.identity[:0],
 	}
 }
 
 func (c *columns) add(m *message.Message, now time.Time, identity []byte) {
-	received := m.ReceivedAt
-	if received.IsZero() {
-		received = now
-	}
 	var folded *string
 	if m.Text != nil {
 		f := searchForm(*m.Text)
@@ -128,9 +126,17 @@ func (c *columns) add(m *message.Message, now time.Time, identity []byte) {
 	}
 	c.source, c.id, c.from, c.to, c.ts = append(c.source, m.Source), append(c.id, m.ID), append(c.from, m.From), append(c.to, m.To), append(c.ts, m.TS)
 	c.text, c.folded = append(c.text, m.Text), append(c.folded, folded)
-	c.created = append(c.created, received.UTC().Truncate(time.Millisecond))
+	c.created = append(c.created, arrival(m.ReceivedAt, now))
 	c.unix, c.nanos = append(c.unix, m.At.Unix()), append(c.nanos, int32(m.At.Nanosecond())) //nolint:gosec // below a thousand million
-	c.identity = append(c.identity, identity)
+	c.raw, c.identity = append(c.raw, m.Raw), append(c.identity, identity)
+}
+
+// arrival is when something was accepted, as it is stored.
+func arrival(received, now time.Time) time.Time {
+	if received.IsZero() {
+		received = now
+	}
+	return received.UTC().Truncate(time.Millisecond)
 }
 
 // Commit implements groupcommit.Committer.
@@ -197,23 +203,27 @@ func (w *writer) run(ctx context.Context, f func() error) error {
 	}
 }
 
-// saveOnce stores the messages of all calls in one transaction, in one round
-// trip.
+// saveOnce stores what all calls hold in one transaction, in one round trip.
 func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error {
 	w.columns.reset()
+	w.reports.reset()
 	now := time.Now()
 	for _, c := range calls {
 		for i := range c.Messages {
 			m := &c.Messages[i]
 			w.columns.add(m, now, bytes.Clone(w.identities.Of(m.Source, m.ID)))
 		}
+		for i := range c.Statuses {
+			s := &c.Statuses[i]
+			w.reports.add(s, now, bytes.Clone(w.identities.Of(s.Source, s.ID)))
+		}
 	}
 	c := &w.columns
-	created := make([]bool, len(c.id))
+	created, reported := make([]bool, len(c.id)), make([]bool, len(w.reports.id))
 	stored := 0
 	b := &pgx.Batch{}
 	b.Queue(lockSharedSQL)
-	b.Queue(saveSQL, c.source, c.id, c.from, c.to, c.ts, c.text, c.created, c.unix, c.nanos, c.folded, c.identity,
+	b.Queue(saveSQL, c.source, c.id, c.from, c.to, c.ts, c.text, c.created, c.unix, c.nanos, c.folded, c.raw, c.identity,
 		w.store.txOffset, w.slot).Query(func(rows pgx.Rows) error {
 		stored = 0
 		for rows.Next() {
@@ -226,6 +236,7 @@ func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error 
 		}
 		return rows.Err()
 	})
+	w.reports.queue(b, reported)
 	if err := w.commit(ctx, b); err != nil {
 		return err
 	}
@@ -238,7 +249,7 @@ func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error 
 	if stored < len(created) {
 		mismatch, err = w.mismatches(ctx, calls, created)
 	}
-	n := 0
+	n, of := 0, 0
 	for _, call := range calls {
 		call.Outcomes, call.Err = call.Outcomes[:0], nil
 		for range call.Messages {
@@ -247,6 +258,10 @@ func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error 
 			}
 			call.Outcomes = append(call.Outcomes, message.Outcome{Duplicate: !created[n], Mismatch: mismatch[n]})
 			n++
+		}
+		for range call.Statuses {
+			call.Outcomes = append(call.Outcomes, message.Outcome{Duplicate: !reported[of]})
+			of++
 		}
 	}
 	return nil
