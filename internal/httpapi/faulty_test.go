@@ -117,7 +117,8 @@ func withFault(f *faulty) func(*config) {
 	}
 }
 
-// withStore makes every method that can fail call fail.
+// withStore makes every method that can fail, and that a request waits for, call
+// fail.
 func withStore(fail func() error) func(*config) {
 	return withFault(&faulty{
 		save:  func(context.Context, []message.Message) ([]message.Outcome, error) { return nil, fail() },
@@ -134,7 +135,6 @@ func withStore(fail func() error) func(*config) {
 		},
 		ready:    func(context.Context) error { return fail() },
 		statuses: func(context.Context, string, string) ([]message.Status, error) { return nil, fail() },
-		reject:   func(context.Context, []message.Rejection) error { return fail() },
 		rejected: func(context.Context, int) ([]message.Rejection, error) { return nil, fail() },
 	})
 }

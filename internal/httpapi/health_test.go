@@ -124,8 +124,12 @@ func TestMetricsAtStart(t *testing.T) {
 	atStart := s.scrape()
 	statuses := map[string][]int{
 		"/webhook":               {200, 400, 401, 413, 415, 422, 429, 500, 503},
+		"/webhook/whatsapp":      {200, 400, 401, 403, 413, 415, 422, 429, 500, 503},
+		"/webhook/twilio":        {200, 400, 401, 413, 415, 422, 429, 500, 503},
+		"/webhook/standard":      {200, 400, 401, 413, 415, 422, 429, 500, 503},
 		"/messages":              {200, 401, 403, 422, 429, 499, 500, 503},
 		"/messages/{message_id}": {200, 401, 404, 422, 429, 499, 500, 503},
+		"/statuses":              {200, 401, 422, 429, 499, 500, 503},
 		"/stats":                 {200, 401, 422, 429, 499, 500, 503},
 		"/stats/timeline":        {200, 401, 422, 429, 499, 500, 503},
 		"/feed":                  {200, 401, 422, 429, 499, 500, 503},
@@ -148,6 +152,14 @@ func TestMetricsAtStart(t *testing.T) {
 		"unsupported", "bad_request", "not_configured", "limited", "ignored", "challenge", "invalid_challenge", "error"} {
 		want = append(want, fmt.Sprintf("webhook_requests_total{result=%q}", result))
 	}
+	for _, source := range []string{"native", "whatsapp", "twilio", "standard"} {
+		for _, key := range []string{"current", "previous"} {
+			want = append(want, fmt.Sprintf("lyftr_secret_uses_total{key=%q,source=%q}", key, source))
+		}
+		for _, kind := range []string{"message", "status", "ignored"} {
+			want = append(want, fmt.Sprintf("lyftr_updates_total{kind=%q,source=%q}", kind, source))
+		}
+	}
 	for _, le := range []string{"1", "100", "500", "10000", "+Inf"} {
 		want = append(want, fmt.Sprintf("request_latency_ms_bucket{le=%q}", le))
 	}
@@ -155,7 +167,7 @@ func TestMetricsAtStart(t *testing.T) {
 		"lyftr_commit_duration_seconds_count", "lyftr_commit_duration_seconds_sum", "lyftr_commit_batch_messages_count",
 		`lyftr_removed_messages_total{reason="erased"}`, `lyftr_removed_messages_total{reason="expired"}`,
 		"lyftr_arrival_delay_seconds_count", "lyftr_queue_depth", "lyftr_feed_readers", "lyftr_stored_messages", "lyftr_mismatches_total",
-		"lyftr_panics_total", `lyftr_secret_uses_total{key="current",source="native"}`)
+		"lyftr_panics_total")
 	for _, name := range want {
 		if v, ok := atStart[name]; !ok || v != 0 {
 			t.Errorf("%s is %v (there: %v), want 0", name, v, ok)

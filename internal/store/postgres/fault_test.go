@@ -256,8 +256,8 @@ func TestDeadlock(t *testing.T) {
 	wantIDs(t, "stored", got, "a", "b")
 }
 
-// TestRowRefused: a message that the server does not take fails its own call, and
-// not those that share the transaction.
+// TestRowRefused: a message or a status that the server does not take fails its
+// own call, and not those that share the transaction.
 func TestRowRefused(t *testing.T) {
 	t.Parallel()
 	server := sharedServer(t)
@@ -269,11 +269,18 @@ func TestRowRefused(t *testing.T) {
 	exec(t, conn, "BEGIN")
 	exec(t, conn, "LOCK TABLE messages IN EXCLUSIVE MODE")
 	errs := map[string]chan error{}
-	for _, id := range []string{"first", "a", "bad", "b"} {
+	for _, id := range []string{"first", "a", "bad", "beside a bad status", "b"} {
 		c := make(chan error, 1)
 		errs[id] = c
+		statuses := []message.Status{newStatus(id, "sent"), newStatus(id, "read")}
+		if id == "beside a bad status" {
+			statuses[1].Recipient = "\x00"
+		}
 		go func() {
-			_, err := s.Save(t.Context(), newMessages(id), nil)
+			outcomes, err := s.Save(t.Context(), newMessages(id), statuses)
+			if err == nil && !slices.Equal(outcomes, make([]message.Outcome, 3)) {
+				err = fmt.Errorf("outcomes %v", outcomes)
+			}
 			c <- err
 		}()
 		if id == "first" {
@@ -282,17 +289,18 @@ func TestRowRefused(t *testing.T) {
 			})
 		}
 	}
-	await(t, "the others wait", func() bool { return s.queue.Depth() == 3 })
+	await(t, "the others wait", func() bool { return s.queue.Depth() == 4 })
 	exec(t, conn, "COMMIT")
 	for id, c := range errs {
 		err := <-c
-		if (err != nil) != (id == "bad") || errors.Is(err, message.ErrUnavailable) {
+		if (err != nil) != strings.Contains(id, "bad") || errors.Is(err, message.ErrUnavailable) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
 	got := listIDs(t, s)
 	slices.Sort(got)
 	wantIDs(t, "stored", got, "a", "b", "first")
+	wantIDs(t, "statuses", statusKeys(t, s), "a read", "a sent", "b read", "b sent", "first read", "first sent")
 	if err := s.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -151,6 +151,24 @@ func saveMessages(t testing.TB, s *Store, messages ...message.Message) {
 	}
 }
 
+func newStatus(id, status string) message.Status {
+	return message.Status{
+		Source: "whatsapp", ID: id, Status: status, Recipient: "+14155550102", At: epoch(), Raw: []byte(`{"status":"` + status + `"}`),
+	}
+}
+
+// saveStatuses saves statuses that must be new.
+func saveStatuses(t testing.TB, s *Store, statuses ...message.Status) {
+	t.Helper()
+	outcomes, err := s.Save(t.Context(), nil, statuses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := make([]message.Outcome, len(statuses)); !slices.Equal(outcomes, want) {
+		t.Fatalf("outcomes %v, want all created", outcomes)
+	}
+}
+
 // saveWithin saves one message and gives up after a while.
 func saveWithin(t testing.TB, s *Store, d time.Duration, id string) ([]message.Outcome, error) {
 	t.Helper()

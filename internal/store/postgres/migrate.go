@@ -75,10 +75,11 @@ const (
 )
 
 // Bounds of a lock on a table that is in use. Whoever waits for it holds up all
-// who come behind, so it waits shortly, and again after a pause.
+// who come behind, so it is given
+// up soon, and tried again after a pause.
 const (
-	tableLockTimeout = time.Second
-	tableLockPause   = 3 * time.Second
+	tableLockTimeout = 500 * time.Millisecond
+	tableLockPause   = 2 * time.Second
 )
 
 // migrate brings the schema up to date beside replicas that save and dumps that

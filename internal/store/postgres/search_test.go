@@ -197,10 +197,17 @@ func TestPlans(t *testing.T) {
 	openStore(t, url, Options{})
 	server.Exec(t, url, `INSERT INTO messages SELECT i, 1, 'id' || i, '+1' || i % 5000, '+2' || i % 300, 'ts', 'text', now(), 'native', 1700000000 + i * 60, 0,
 		'some words ' || md5(i::text) FROM generate_series(1, 50000) AS i`)
-	server.Exec(t, url, "VACUUM ANALYZE messages")
+	server.Exec(t, url, `INSERT INTO statuses SELECT 'whatsapp', 'id' || i / 3, 'status' || i % 3, '+2' || i % 300, now(), '2025-01-01'::timestamptz + i * '1 second'::interval
+		FROM generate_series(1, 50000) AS i`)
+	server.Exec(t, url, "VACUUM ANALYZE messages, statuses")
 	conn := connection(t, url)
 	exec(t, conn, "SET plan_cache_mode = force_custom_plan")
 	at := epoch()
+	queue := func(b *pgx.Batch) func(query string, args []any) {
+		return func(query string, args []any) { b.Queue(query, args...) }
+	}
+	key := &statusKey{"id7", "whatsapp", "x"}
+	places := []any{[]int64{7, 8}, []int32{1, 1}, [][]byte{{7}, {8}}}
 	var n int64
 	var messages []message.Message
 	for _, tt := range []struct {
@@ -228,11 +235,24 @@ func TestPlans(t *testing.T) {
 			c := inHours(0, allHours, 49_900)
 			b.Queue("SELECT count(*) FROM messages"+c.where(), c.args...)
 		}},
+		{"a page of a walk", "messages_by_time", func(b *pgx.Batch) { walked(b, &messages, message.Filter{}, message.Descending, nil) }},
+		{"statuses", "statuses_identity", func(b *pgx.Batch) { queue(b)(statusesOf("whatsapp", "id7")) }},
+		{"statuses of any source", "statuses_identity", func(b *pgx.Batch) { queue(b)(statusesOf("", "id7")) }},
+		{"a page of all statuses", "statuses_identity", func(b *pgx.Batch) { queue(b)(statusPage(key)) }},
+		{"a page of an erasure", "statuses_identity", func(b *pgx.Batch) { queue(b)(scanStatuses("+27", key)) }},
+		{"statuses that expired", "statuses_by_arrival", func(b *pgx.Batch) {
+			b.Queue(arrivedStatusesSQL, at, at.AddDate(-1, 0, 1), "x", "whatsapp", "sent", removeStep)
+		}},
+		{"statuses to remove", "statuses_identity", func(b *pgx.Batch) {
+			b.Queue(removeOfRecipientSQL, []string{"id7", "id8"}, []string{"whatsapp", "twilio"}, []string{"sent", "read"}, "+27")
+		}},
+		{"statuses of what is removed", "statuses_identity", func(b *pgx.Batch) { b.Queue(removeSQL, places...) }},
 	} {
 		b := &pgx.Batch{}
 		tt.queue(b)
 		plan := explain(t, conn, b.QueuedQueries[0])
-		if !strings.Contains(plan, tt.index) || strings.Contains(plan, "Seq Scan") {
+		// The sums are few rows, and none here.
+		if !strings.Contains(plan, tt.index) || strings.Contains(plan, "Seq Scan on messages") || strings.Contains(plan, "Seq Scan on statuses") {
 			t.Errorf("%s is not served by %s:\n%s", tt.name, tt.index, plan)
 		}
 	}

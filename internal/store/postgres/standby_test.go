@@ -29,21 +29,30 @@ func TestWaitEnded(t *testing.T) {
 	url := server.NewDatabase(t)
 	s := openStore(t, url, Options{ReadTimeout: time.Second})
 	save(t, s, "first")
+	saveStatuses(t, s, newStatus("first", "sent"))
 	_, at := feedIDs(t, s, "")
 	standby := server.Standby(t, "one")
 	waitForStandby(t, server, "one")
 	standby.Stop(t)
 	unheld := with(url, "synchronous_commit", "local")
 	waiting := "FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'SyncRep'"
-	for id, end := range map[string]string{"cancelled": "pg_cancel_backend", "terminated": "pg_terminate_backend"} {
+	for _, tt := range []struct {
+		id, end  string
+		messages []message.Message
+		statuses []message.Status
+	}{
+		{"cancelled", "pg_cancel_backend", newMessages("cancelled"), nil},
+		{"terminated", "pg_terminate_backend", newMessages("terminated"), nil},
+		{"a status that repeats", "pg_cancel_backend", nil, []message.Status{newStatus("first", "sent")}},
+	} {
 		saved := make(chan error, 1)
 		go func() {
-			_, err := s.Save(t.Context(), newMessages(id), nil)
+			_, err := s.Save(t.Context(), tt.messages, tt.statuses)
 			saved <- err
 		}()
 		await(t, "the save waits", func() bool { return server.Value(t, unheld, "SELECT count(*) "+waiting) == "1" })
-		server.Exec(t, unheld, "SELECT "+end+"(pid) "+waiting)
-		wantUnavailable(t, id, <-saved)
+		server.Exec(t, unheld, "SELECT "+tt.end+"(pid) "+waiting)
+		wantUnavailable(t, tt.id, <-saved)
 	}
 	// Both are stored, and only on this server.
 	if n := len(listIDs(t, s)); n != 3 {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -10,21 +11,17 @@ import (
 )
 
 // saveStatusesSQL stores the statuses of a batch, behind its messages and in the
-// same transaction. Their keys are sorted, so that two batches that share some
-// wait for each other in one direction only. Of those that are given twice it
-// returns the first. Served by statuses_identity and the primary key of removed.
-const saveStatusesSQL = `WITH arrived AS (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bytea[], $8::bytea[])
-		WITH ORDINALITY AS a(source, message_id, status, recipient, ts, created_at, raw, identity, n)
-), stored AS (
-	INSERT INTO statuses (source, message_id, status, recipient, ts, created_at, raw)
+// same transaction, and returns which were new. Their keys are sorted, so that
+// two batches that share some wait for each other in one direction only. Served
+// by statuses_identity and the primary key of removed.
+const saveStatusesSQL = `INSERT INTO statuses (source, message_id, status, recipient, ts, created_at, raw)
 	SELECT source, message_id, status, recipient, ts, created_at, raw
-	FROM arrived WHERE NOT EXISTS (SELECT FROM removed WHERE removed.identity = arrived.identity)
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::bytea[], $8::bytea[])
+		WITH ORDINALITY AS a(source, message_id, status, recipient, ts, created_at, raw, identity, n)
+	WHERE NOT EXISTS (SELECT FROM removed WHERE removed.identity = a.identity)
 	ORDER BY message_id COLLATE "C", source COLLATE "C", status COLLATE "C", n
 	ON CONFLICT (message_id, source, status) DO NOTHING
-	RETURNING source, message_id, status
-)
-SELECT min(n) FROM stored JOIN arrived USING (source, message_id, status) GROUP BY source, message_id, status`
+	RETURNING message_id, source, status`
 
 // reports are the statuses of a batch by column.
 type reports struct {
@@ -47,13 +44,23 @@ func (r *reports) add(s *message.Status, now time.Time, identity []byte) {
 }
 
 // queue queues the statement, if there is anything to store, and sets created
-// for what was stored.
+// for what was stored: of those with one key the first.
 func (r *reports) queue(b *pgx.Batch, created []bool) {
 	if len(r.id) == 0 {
 		return
 	}
-	b.Queue(saveStatusesSQL, r.source, r.id, r.status, r.recipient, r.at, r.created, r.raw, r.identity).
-		Query(func(rows pgx.Rows) error { _, err := markStored(rows, created); return err })
+	b.Queue(saveStatusesSQL, r.source, r.id, r.status, r.recipient, r.at, r.created, r.raw, r.identity).Query(func(rows pgx.Rows) error {
+		first := make(map[statusKey]int, len(r.id))
+		for i, id := range slices.Backward(r.id) {
+			first[statusKey{id, r.source[i], r.status[i]}] = i
+		}
+		var k statusKey
+		_, err := pgx.ForEachRow(rows, []any{&k.id, &k.source, &k.status}, func() error {
+			created[first[k]] = true
+			return nil
+		})
+		return err
+	})
 }
 
 // statusColumns are what scanStatus reads.
@@ -70,15 +77,21 @@ func (s *Store) Statuses(ctx context.Context, source, id string) ([]message.Stat
 	if !storable(id) || !storable(source) {
 		return nil, nil
 	}
-	// Served by statuses_identity.
-	query, args := "SELECT "+statusColumns+" FROM statuses WHERE message_id = $1 AND source = ", []any{id}
+	query, args := statusesOf(source, id)
+	statuses, err := s.readStatuses(ctx, query, args...)
+	return statuses, readError(ctx, "statuses of a message", err)
+}
+
+// statusesOf is the query for the statuses of a message. Served by
+// statuses_identity.
+func statusesOf(source, id string) (query string, args []any) {
+	query, args = "SELECT "+statusColumns+" FROM statuses WHERE message_id = $1 AND source = ", []any{id}
 	if source == "" {
 		query += "(SELECT source FROM statuses WHERE message_id = $1 ORDER BY source LIMIT 1)"
 	} else {
 		query, args = query+"$2", append(args, source)
 	}
-	statuses, err := s.readStatuses(ctx, query+" ORDER BY ts, status", args...)
-	return statuses, readError(ctx, "statuses of a message", err)
+	return query + " ORDER BY ts, status", args
 }
 
 func (s *Store) readStatuses(ctx context.Context, query string, args ...any) ([]message.Status, error) {

@@ -224,9 +224,17 @@ func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error 
 	b := &pgx.Batch{}
 	b.Queue(lockSharedSQL)
 	b.Queue(saveSQL, c.source, c.id, c.from, c.to, c.ts, c.text, c.created, c.unix, c.nanos, c.folded, c.raw, c.identity,
-		w.store.txOffset, w.slot).Query(func(rows pgx.Rows) (err error) {
-		stored, err = markStored(rows, created)
-		return err
+		w.store.txOffset, w.slot).Query(func(rows pgx.Rows) error {
+		stored = 0
+		for rows.Next() {
+			var n int
+			if err := rows.Scan(&n); err != nil {
+				return err
+			}
+			created[n-1] = true
+			stored++
+		}
+		return rows.Err()
 	})
 	w.reports.queue(b, reported)
 	if err := w.commit(ctx, b); err != nil {
@@ -257,20 +265,6 @@ func (w *writer) saveOnce(ctx context.Context, calls []*groupcommit.Call) error 
 		}
 	}
 	return nil
-}
-
-// markStored reads which of a batch's rows were stored, counted from 1, and
-// returns how many.
-func markStored(rows pgx.Rows, created []bool) (stored int, err error) {
-	for rows.Next() {
-		var n int
-		if err := rows.Scan(&n); err != nil {
-			return stored, err
-		}
-		created[n-1] = true
-		stored++
-	}
-	return stored, rows.Err()
 }
 
 // commit sends what is to be one transaction in one round trip. An error of the
