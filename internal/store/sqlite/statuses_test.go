@@ -127,12 +127,18 @@ func TestStatusFailsAlone(t *testing.T) {
 	}
 }
 
-// TestStatusesAreNoProbe: a call with statuses alone writes them and nothing else.
+// TestStatusesAreNoProbe: a call with statuses alone writes them and nothing
+// else, which proves that the database can be written.
 func TestStatusesAreNoProbe(t *testing.T) {
 	s, _ := open(t, newPath(t), Options{})
 	changed := s.Changed()
 	saveStatuses(t, s, statusesOf("a", "sent")...)
 	wantEqual(t, "probe", "x''", one(t, s.readDB, "SELECT value FROM meta WHERE key = 'probe'"))
+	s.health.mu.Lock()
+	if s.health.lastOK.IsZero() {
+		t.Error("a commit of a status does not count as one")
+	}
+	s.health.mu.Unlock()
 	select {
 	case <-changed:
 		t.Error("a status woke those who wait for messages")
@@ -197,8 +203,8 @@ func TestStatusIDGivenOutAgain(t *testing.T) {
 // wherever they are.
 func TestEraseStatusesOfOne(t *testing.T) {
 	s, _ := open(t, newPath(t), Options{})
-	saveStatuses(t, s, statusesOf("a", "1", "2", "3", "4", "5", "6")...)
-	for i, id := range []int{7, statusIDs + 6, statusIDs + 7, statusIDs + 8, 2*statusIDs + 7, 5 * statusIDs} {
+	saveStatuses(t, s, statusesOf("a", "1", "2", "3", "4", "5", "6", "7")...)
+	for i, id := range []int{8, statusIDs + 7, statusIDs + 8, statusIDs + 9, 2*statusIDs + 8, 3 * statusIDs, 5*statusIDs + 8} {
 		onWriter(t, s, fmt.Sprintf("UPDATE statuses SET id = %d, recipient = '+%d' WHERE status = '%d'", id, 8+i%2, i+1))
 	}
 	mustErase(t, s, "+8", 0)
