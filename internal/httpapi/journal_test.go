@@ -70,7 +70,7 @@ func (l entry) fault() string {
 		return "the level does not go with the status"
 	case hasID != hasDup || hasDup != hasResult:
 		return "message_id, dup and result stand together or not at all"
-	case hasID && (!strings.HasPrefix(str("path"), "/webhook") || str("method") != http.MethodPost):
+	case hasID && (!strings.HasPrefix(str("path"), "/webhook") || str("method") != http.MethodPost && str("path") != "/webhook/whatsapp"):
 		return "the members of a delivery on another request"
 	case l["message_id"] == "":
 		return "an unknown message_id is null"

@@ -53,12 +53,9 @@ func rawJSON(raw []byte) json.RawMessage {
 
 // oneMessageJSON is a message with all that is known of it.
 type oneMessageJSON struct {
-	messageJSON
-	Source     string          `json:"source"`
-	ReceivedAt *string         `json:"received_at"`
-	Raw        json.RawMessage `json:"raw"`
-	Status     *string         `json:"status"`
-	Statuses   []statusOfJSON  `json:"statuses"`
+	fullMessageJSON
+	Status   *string        `json:"status,omitempty"`
+	Statuses []statusOfJSON `json:"statuses,omitempty"`
 }
 
 // statusOfJSON is what was reported of a message.
@@ -135,7 +132,7 @@ func (s *Server) getMessage(c *call) error {
 	if err != nil {
 		return err
 	}
-	one := oneMessageJSON{messageJSON: toJSON(m), Source: m.Source, ReceivedAt: timeJSON(m.ReceivedAt), Raw: rawJSON(m.Raw)}
+	one := oneMessageJSON{fullMessageJSON: toFullJSON(m)}
 	one.Status, one.Statuses = toStatusesJSON(statuses)
 	return writeJSON(c, http.StatusOK, one)
 }

@@ -23,8 +23,7 @@ func TestTwilio(t *testing.T) {
 	s := start(t, func(c *config) { c.setup = onTwilio })
 	post := func(signed, target, body string) answer {
 		t.Helper()
-		signer := &provider.Twilio{}
-		onTwilio(signer)
+		signer := &provider.Twilio{AuthToken: "0123456789abcdef"}
 		h, err := signer.Sign(signed, []byte(body), time.Time{})
 		if err != nil {
 			t.Fatal(err)
@@ -56,8 +55,14 @@ func TestTwilio(t *testing.T) {
 	if n := s.rows(); n != 1 {
 		t.Errorf("there are %d messages", n)
 	}
+	a := post(site+path, path, "MessageSid=SM1&From=%2B14155550100&To=%2B15551234567&MessageStatus=delivered")
+	a.is(t, 200, empty)
+	a.line.has(t, "result", "created", "messages", 0.0, "statuses", 1.0, "ignored", 0.0)
+	if one := into[detail](t, s.get("/messages/SM1")); one.Status != "delivered" || len(one.Statuses) != 1 || string(one.Raw) == "" {
+		t.Errorf("got %+v", one)
+	}
 	// The URL by which the request came is no proof, but it may be the reason.
-	a := post(s.url+path, path, form)
+	a = post(s.url+path, path, form)
 	a.is(t, 401, signatureBody)
 	if reason, _ := a.line["reason"].(string); !strings.Contains(reason, "set PUBLIC_URL to "+s.url+",") {
 		t.Errorf("the reason is %q", reason)
