@@ -3,7 +3,7 @@
 # is kept in the package's testdata/fuzz: commit it with the cure.
 set -eu
 
-: "${FUZZTIME:=10s}"
+: "${FUZZTIME:=5s}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 1' INT TERM

@@ -67,7 +67,7 @@ type Store interface {
 	Expire(ctx context.Context, before time.Time) (removed int64, err error)
 
 	// Feed returns the messages behind a position in the order in which they
-	// were stored, at most limit and about MaxFeedBytes of text. An empty
+	// were stored, at most limit and about MaxFeedBytes of text and Raw. An empty
 	// position is before the first message, FeedLatest behind the last. A reader
 	// who goes on from the position that he was given sees every message once,
 	// less those that were removed before he came to them. With limit 0 the page
