@@ -111,7 +111,7 @@ func testNothingPersonal(t *testing.T, database string) {
 	var refusals struct {
 		Data []struct{ Reason string }
 	}
-	if err := json.Unmarshal([]byte(rejected), &refusals); err != nil || len(refusals.Data) != 13 {
+	if err := json.Unmarshal([]byte(rejected), &refusals); err != nil || len(refusals.Data) != 12 {
 		t.Errorf("%d refusals, %v: %s", len(refusals.Data), err, rejected)
 	}
 	doctor := exec.Command(binary, "doctor", "--url", p.url(""))

@@ -31,7 +31,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("FREE_PORT", port)
 			return err
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"ready": ready},
+		Cmds:                map[string]func(ts *testscript.TestScript, neg bool, args []string){"ready": ready},
 		RequireExplicitExec: true,
 	})
 }

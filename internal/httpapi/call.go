@@ -169,33 +169,35 @@ func (s *Server) record(c *call, start time.Time) {
 	_, _ = s.Lines.Write(c.line) // a log that cannot be written must not stop the service
 }
 
-// loggedPath is the request's path. What could be a telephone number in it, a
-// + before many digits, is left out.
+// loggedPath is the request's path. What could be a telephone number in it is left
+// out: a + before many digits, and where no route says what stands there, many
+// digits.
 func (c *call) loggedPath() string {
 	p := c.r.URL.Path
 	if c.r.RequestURI == "*" {
 		return "*"
 	}
 	const many = 6
-	if strings.IndexByte(p, '+') < 0 {
-		return p
-	}
 	var b strings.Builder
+	done := 0 // what stands before is in b, or left out
 	for i := 0; i < len(p); {
-		end := i + 1
-		if p[i] == '+' {
-			for end < len(p) && p[end] >= '0' && p[end] <= '9' {
-				end++
-			}
+		end := i
+		for end < len(p) && p[end] >= '0' && p[end] <= '9' {
+			end++
 		}
-		if end-i > many {
-			b.WriteString("+…")
-		} else {
-			b.WriteString(p[i:end])
+		switch plus := i > 0 && p[i-1] == '+'; {
+		case end == i:
+			end++
+		case end-i >= many && (plus || c.label == unmatched):
+			b.WriteString(p[done:i] + "…")
+			done = end
 		}
 		i = end
 	}
-	return b.String()
+	if done == 0 {
+		return p
+	}
+	return b.String() + p[done:]
 }
 
 // requestID is the request's own X-Request-ID if it is harmless, else a new one.
