@@ -104,6 +104,8 @@ func testUnderFaults(t *testing.T, server *pgserver.Server, times int, fault fun
 	await(t, "messages are acknowledged again", func() bool { return l.count() > before+100 })
 	stop()
 	savers.Wait()
+	// The last fault may have left the readers a connection that is dead.
+	await(t, "it can be read", func() bool { _, err := stores[0].List(t.Context(), message.Query{Limit: 1}); return err == nil })
 	l.check(t, stores[0])
 }
 
