@@ -38,20 +38,25 @@ func (a *accessSettings) proxies() []netip.Prefix {
 
 // warnAccess warns of what is allowed and not wise.
 func (a *accessSettings) warnAccess(log *slog.Logger) {
-	tokens := a.tokens()
-	if len(tokens) == 0 {
+	if len(a.tokens()) == 0 {
 		log.Warn("API_TOKEN is not set: whoever reaches this server can read the messages")
 	}
-	const least = 16
-	short := 0
-	for _, t := range tokens {
-		if len(t) < least {
-			short++
-		}
-	}
-	if short > 0 {
+	if short := a.shortTokens(); short > 0 {
 		log.Warn("API_TOKEN holds tokens that can be guessed: take at least 16 bytes", "short_tokens", short)
 	}
+}
+
+// leastToken is the length below which a token draws a warning, in bytes.
+const leastToken = 16
+
+// shortTokens is how many tokens are shorter than that.
+func (a *accessSettings) shortTokens() (n int) {
+	for _, t := range a.tokens() {
+		if len(t) < leastToken {
+			n++
+		}
+	}
+	return n
 }
 
 // parseNetworks parses addresses and networks that stand between commas. An

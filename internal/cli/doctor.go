@@ -44,6 +44,7 @@ type checkup struct {
 	*environment
 	command  *doctorCommand
 	problems int
+	unsaid   error // the first line that could not be written
 }
 
 // Run checks everything it can, also when something was wrong before.
@@ -57,6 +58,9 @@ func (c *doctorCommand) Run(e *environment) error {
 		d.publicURL()
 	}
 	d.refusals(running)
+	if d.unsaid != nil {
+		return d.unsaid
+	}
 	if d.problems > 0 {
 		return fmt.Errorf("doctor: %d found that has to be mended", d.problems)
 	}
@@ -76,7 +80,9 @@ func (d *checkup) say(word, format string, args ...any) {
 	if word == wordProblem {
 		d.problems++
 	}
-	fmt.Fprintf(d.stdout, "%-8s %s\n", word, oneLine(fmt.Sprintf(format, args...)))
+	if _, err := fmt.Fprintf(d.stdout, "%-8s %s\n", word, oneLine(fmt.Sprintf(format, args...))); d.unsaid == nil {
+		d.unsaid = err
+	}
 }
 
 func (d *checkup) settings() {
@@ -99,8 +105,11 @@ func (d *checkup) settings() {
 	for _, w := range c.warnings() {
 		d.say(wordWarning, "%s", w)
 	}
-	if len(c.tokens()) == 0 {
+	switch tokens := c.tokens(); {
+	case len(tokens) == 0:
 		d.say(wordWarning, "API_TOKEN is not set: whoever reaches this server can read the messages")
+	case c.shortTokens() > 0:
+		d.say(wordWarning, "API_TOKEN holds %d tokens that can be guessed: take at least %d bytes", c.shortTokens(), leastToken)
 	}
 	if info, err := os.Stat(".env"); err == nil && info.Mode().Perm()&0o077 != 0 {
 		d.say(wordWarning, ".env can be read by others than its owner: chmod 600 .env")
@@ -163,15 +172,15 @@ func (d *checkup) database() {
 }
 
 // base is the address of the server, and what it is reached with.
-func (d *checkup) base() (string, http.RoundTripper) {
+func (d *checkup) base() (string, *http.Transport) {
 	if d.command.URL != "" {
-		return strings.TrimSuffix(d.command.URL, "/"), http.DefaultTransport
+		return strings.TrimSuffix(d.command.URL, "/"), &http.Transport{}
 	}
 	return localServer(d.command.Port, d.command.TLSCertFile != "")
 }
 
 // ask returns the answer to a question to the server.
-func (d *checkup) ask(base, path string, transport http.RoundTripper) (status int, header http.Header, body []byte, err error) {
+func (d *checkup) ask(base, path string, transport *http.Transport) (status int, header http.Header, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(d.ctx, doctorTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
@@ -181,6 +190,7 @@ func (d *checkup) ask(base, path string, transport http.RoundTripper) (status in
 	if tokens := d.command.tokens(); len(tokens) > 0 {
 		r.Header.Set("Authorization", "Bearer "+tokens[0])
 	}
+	defer transport.CloseIdleConnections()
 	answer, err := (&http.Client{Transport: transport}).Do(r)
 	if err != nil {
 		return 0, nil, nil, err
@@ -239,7 +249,7 @@ func (d *checkup) publicURL() {
 			continue
 		}
 		base := strings.TrimSuffix(t.PublicURL, "/")
-		status, _, body, err := d.ask(base, "/health/live", http.DefaultTransport)
+		status, _, body, err := d.ask(base, "/health/live", &http.Transport{})
 		switch {
 		case err != nil:
 			d.say(wordProblem, "PUBLIC_URL: nothing answers at %s: look at its name, certificate, firewall and proxy (%s)", base, err)

@@ -187,7 +187,7 @@ func (c *serveCommand) warn(log *slog.Logger) {
 		log.Warn("no secret is set, neither WEBHOOK_SECRET nor that of a provider: every webhook is answered 503")
 	}
 	for _, w := range c.warnings() {
-		log.Warn(w)
+		log.Warn("a setting is allowed and not wise", "warning", w)
 	}
 	c.warnAccess(log)
 }
@@ -208,7 +208,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		IdleTimeout:                  c.IdleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     connectionLog(log),
+		ErrorLog:                     slog.NewLogLogger(newRareLines(log.Handler()), slog.LevelWarn),
 	}
 	address := listener.Addr().String()
 	listener = netutil.LimitListener(listener, c.MaxConnections)

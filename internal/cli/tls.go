@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -59,33 +59,35 @@ func (c *certificate) config() *tls.Config {
 
 // localServer returns the address of the server on this machine, and what to
 // reach it with. Its certificate has the name under which others know it.
-func localServer(port int, https bool) (url string, transport http.RoundTripper) {
+func localServer(port int, https bool) (url string, transport *http.Transport) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	if !https {
-		return "http://" + address, http.DefaultTransport
+		return "http://" + address, &http.Transport{}
 	}
 	return "https://" + address, &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // nothing lies between
 	}
 }
 
-// connectionLog takes what net/http says about connections, mostly failed
+// rareLines passes on what net/http says about connections, mostly failed
 // handshakes, each kind at a bounded rate.
-func connectionLog(to *slog.Logger) *log.Logger {
-	return log.New(&connectionLines{to: to, limit: telemetry.NewLimiter(time.Second)}, "", 0)
-}
-
-type connectionLines struct {
-	to    *slog.Logger
+type rareLines struct {
+	slog.Handler
 	limit *telemetry.Limiter
 }
 
-// Write implements io.Writer.
-func (l *connectionLines) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(string(line))
-	kind, _, _ := strings.Cut(text, " from ")
-	if ok, skipped := l.limit.Allow(kind, time.Now()); ok {
-		l.to.Warn(text, "not_logged_before", skipped)
+func newRareLines(to slog.Handler) rareLines {
+	return rareLines{to, telemetry.NewLimiter(time.Second)}
+}
+
+// Handle implements slog.Handler.
+func (l rareLines) Handle(ctx context.Context, r slog.Record) error {
+	kind, _, _ := strings.Cut(r.Message, " from ") // then comes the client
+	ok, skipped := l.limit.Allow(kind, r.Time)
+	if !ok {
+		return nil
 	}
-	return len(line), nil
+	r = r.Clone()
+	r.AddAttrs(slog.Int("not_logged_before", skipped))
+	return l.Handler.Handle(ctx, r)
 }
