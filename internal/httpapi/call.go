@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
@@ -60,6 +61,14 @@ func (c *call) Write(p []byte) (int, error) {
 		c.status = http.StatusOK
 	}
 	return c.ResponseWriter.Write(p)
+}
+
+// WriteString implements io.StringWriter.
+func (c *call) WriteString(s string) (int, error) {
+	if c.status == 0 {
+		c.status = http.StatusOK
+	}
+	return io.WriteString(c.ResponseWriter, s)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -23,6 +23,7 @@ type Key struct {
 // Keyring has no key and verifies nothing. It may be used by many goroutines.
 type Keyring struct {
 	keys []ringKey
+	ids  []string // of keys
 }
 
 type ringKey struct {
@@ -50,6 +51,7 @@ func NewKeyringOf(hash func() hash.Hash, keys ...Key) *Keyring {
 			panic("signature: key " + k.ID + " has an empty secret")
 		}
 		secret := append([]byte(nil), k.Secret...)
+		r.ids = append(r.ids, k.ID)
 		r.keys = append(r.keys, ringKey{id: k.ID, macs: &sync.Pool{
 			New: func() any {
 				mac := hmac.New(hash, secret)
@@ -63,14 +65,9 @@ func NewKeyringOf(hash func() hash.Hash, keys ...Key) *Keyring {
 // Empty reports whether the keyring has no key.
 func (r *Keyring) Empty() bool { return len(r.keys) == 0 }
 
-// IDs returns the names of the keys, in the order they were given.
-func (r *Keyring) IDs() []string {
-	ids := make([]string, len(r.keys))
-	for i, k := range r.keys {
-		ids[i] = k.id
-	}
-	return ids
-}
+// IDs returns the names of the keys, in the order they were given. They must not
+// be changed.
+func (r *Keyring) IDs() []string { return r.ids }
 
 // VerifyHex reports whether signature is the HMAC-SHA256 of body, in hex of
 // either case, under one of the keys, and which. It tries every key and
