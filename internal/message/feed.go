@@ -11,8 +11,9 @@ import (
 const (
 	DefaultFeedLimit = 100
 	MaxFeedLimit     = 1000
-	// MaxFeedBytes is roughly how many bytes of text and raw JSON a page of the feed holds,
-	// so that long texts do not make it a hundred times as large as short ones.
+	// MaxFeedBytes is roughly how many bytes of text and raw JSON a page of the
+	// feed holds, so that long ones do not make it a hundred times as large as
+	// short ones.
 	MaxFeedBytes = 256 << 10
 )
 

@@ -75,8 +75,7 @@ const (
 )
 
 // Bounds of a lock on a table that is in use. Whoever waits for it holds up all
-// who come behind, so it is given
-// up soon, and tried again after a pause.
+// who come behind, so it is given up soon, and tried again after a pause.
 const (
 	tableLockTimeout = 500 * time.Millisecond
 	tableLockPause   = 2 * time.Second

@@ -45,10 +45,10 @@ const (
 // slots is how many rows count the messages; slot 0 is that of removals.
 const slots = 64
 
-// saveSQL stores the messages of a batch in one statement. The identities are sorted, so that
-// two batches that share some wait for each other in one direction only. What
-// another transaction is storing is waited for: a duplicate is one of something
-// that is committed. The count is always written, if only with the same value:
+// saveSQL stores the messages of a batch in one statement. The identities are
+// sorted, so that two batches that share some wait for each other in one
+// direction only. What another transaction is storing is waited for: a duplicate
+// is one of something that is committed. The count is always written, if only with the same value:
 // a transaction that writes nothing would not wait for the standby, and the
 // duplicates, of statuses too, would be acknowledged before what they repeat is
 // safe.
