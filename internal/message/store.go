@@ -58,7 +58,10 @@ type Store interface {
 	// A removed message stays known by a hash of its identity: saving it again
 	// is a duplicate, never a mismatch, and does not bring it back. With it go its
 	// statuses, and those that are reported of it later are duplicates. Erase also
-	// removes every status whose Recipient is the sender.
+	// removes every status whose Recipient is the sender. If its message is not
+	// stored, that is known from then on as if it had been removed, so that no
+	// later report brings the number back; one that is stored, of somebody else,
+	// stays, and statuses of it are stored as before.
 	Erase(ctx context.Context, from string) (removed int64, err error)
 
 	// Expire removes, in the same way, the messages whose At and whose ReceivedAt

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"time"
@@ -14,10 +15,16 @@ const statusScan = 5000
 const (
 	// removeStatusesSQL removes statuses by their keys, if what they were chosen
 	// for is still so. Served by statuses_identity.
-	removeStatusesSQL = `DELETE FROM statuses s USING unnest($1::text[], $2::text[], $3::text[]) AS k(message_id, source, status)
+	removeStatusesSQL = `DELETE FROM statuses s USING unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) AS k(message_id, source, status, identity)
 		WHERE s.message_id = k.message_id AND s.source = k.source AND s.status = k.status AND `
-	removeOfRecipientSQL = removeStatusesSQL + `s.recipient = $4`
-	removeArrivedSQL     = removeStatusesSQL + `s.created_at < $4`
+	removeArrivedSQL = removeStatusesSQL + `s.created_at < $5`
+	// removeOfRecipientSQL also remembers which messages they were of, so that no
+	// other status of them comes, unless those are stored. Served by
+	// messages_identity and the primary key of removed too.
+	removeOfRecipientSQL = `WITH gone AS (` + removeStatusesSQL + `s.recipient = $5 RETURNING s.message_id, s.source, k.identity)
+		INSERT INTO removed (identity) SELECT identity FROM gone
+		WHERE NOT EXISTS (SELECT FROM messages m WHERE m.message_id = gone.message_id AND m.source = gone.source)
+		ON CONFLICT DO NOTHING`
 
 	// Served by statuses_by_arrival: few share a time, and are sorted.
 	arrivedStatusesSQL = `SELECT created_at, ` + statusOrder + ` FROM statuses
@@ -110,22 +117,27 @@ func (s *Store) arrivedStatuses(ctx context.Context, before, at time.Time, after
 }
 
 // removeStatuses removes those of the keys of which it still holds what the query
-// asks of its fourth argument.
+// asks of its last argument.
 func (s *Store) removeStatuses(ctx context.Context, query string, keys []statusKey, arg any) error {
 	for some := range slices.Chunk(keys, removeStep) {
-		var ids, sources, statuses []string
-		for _, k := range some {
-			ids, sources, statuses = append(ids, k.id), append(sources, k.source), append(statuses, k.status)
-		}
-		err := s.step(ctx, func() error {
-			return s.writer.change(ctx, func(b *pgx.Batch) {
-				b.Queue(lockAloneSQL)
-				b.Queue(query, ids, sources, statuses, arg)
-			})
-		})
-		if err != nil {
+		if err := s.step(ctx, func() error { return s.writer.removeStatuses(ctx, query, some, arg) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeStatuses is one step. The lock is taken alone, as in remove: a message
+// that is being saved would not count as stored.
+func (w *writer) removeStatuses(ctx context.Context, query string, keys []statusKey, arg any) error {
+	var ids, sources, statuses []string
+	var identities [][]byte
+	for _, k := range keys {
+		ids, sources, statuses = append(ids, k.id), append(sources, k.source), append(statuses, k.status)
+		identities = append(identities, bytes.Clone(w.identities.Of(k.source, k.id)))
+	}
+	return w.change(ctx, func(b *pgx.Batch) {
+		b.Queue(lockAloneSQL)
+		b.Queue(query, ids, sources, statuses, identities, arg)
+	})
 }

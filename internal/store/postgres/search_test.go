@@ -244,7 +244,10 @@ func TestPlans(t *testing.T) {
 			b.Queue(arrivedStatusesSQL, at, at.AddDate(-1, 0, 1), "x", "whatsapp", "sent", removeStep)
 		}},
 		{"statuses to remove", "statuses_identity", func(b *pgx.Batch) {
-			b.Queue(removeOfRecipientSQL, []string{"id7", "id8"}, []string{"whatsapp", "twilio"}, []string{"sent", "read"}, "+27")
+			b.Queue(removeOfRecipientSQL, []string{"id7", "id8"}, []string{"whatsapp", "twilio"}, []string{"sent", "read"}, [][]byte{{1}, {2}}, "+27")
+		}},
+		{"whether a removed status is of a message", "messages_identity", func(b *pgx.Batch) {
+			b.Queue(removeOfRecipientSQL, []string{"id7", "id8"}, []string{"whatsapp", "twilio"}, []string{"sent", "read"}, [][]byte{{1}, {2}}, "+27")
 		}},
 		{"statuses of what is removed", "statuses_identity", func(b *pgx.Batch) { b.Queue(removeSQL, places...) }},
 	} {

@@ -106,6 +106,42 @@ func TestStatusWhileErasing(t *testing.T) {
 	}
 }
 
+// TestRecipientErasedWhileSaving: a message that another replica is storing
+// counts as stored when a status of it is erased.
+func TestRecipientErasedWhileSaving(t *testing.T) {
+	t.Parallel()
+	server := sharedServer(t)
+	url := server.NewDatabase(t)
+	s := openStore(t, url, Options{})
+	for _, id := range []string{"a", "b"} {
+		of := newStatus(id, "sent")
+		of.Recipient = "+900"
+		saveStatuses(t, s, of)
+	}
+	conn := connection(t, url)
+	exec(t, conn, "BEGIN")
+	exec(t, conn, lockSharedSQL)
+	exec(t, conn, `INSERT INTO messages (tx, n, source, message_id, from_msisdn, to_msisdn, ts, ts_unix, ts_nanos)
+		SELECT pg_current_xact_id()::text::bigint, 1, source, message_id, '+1', '+2', '2025-01-15T10:00:00Z', 1736935200, 0 FROM statuses WHERE message_id = 'a'`)
+	erased := make(chan error, 1)
+	go func() {
+		_, err := s.Erase(t.Context(), "+900")
+		erased <- err
+	}()
+	await(t, "the erasure waits", func() bool {
+		return server.Value(t, url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == "1"
+	})
+	exec(t, conn, "COMMIT")
+	if err := <-erased; err != nil {
+		t.Fatal(err)
+	}
+	wantIDs(t, "statuses", statusKeys(t, s))
+	outcomes, err := s.Save(t.Context(), nil, []message.Status{newStatus("a", "read"), newStatus("b", "read")})
+	if err != nil || !slices.Equal(outcomes, []message.Outcome{{}, {Duplicate: true}}) {
+		t.Errorf("statuses after the erasure: %v, %v", outcomes, err)
+	}
+}
+
 // TestRejectBesideALockedTable: whoever holds up saves does not hold up Reject.
 func TestRejectBesideALockedTable(t *testing.T) {
 	t.Parallel()

@@ -349,8 +349,8 @@ func makeHoles(ctx context.Context, c *sql.Conn, chunk int64, bits *segment.Bits
 	return err
 }
 
-// isRemoved reports whether a message was stored and removed, in the
-// transaction in progress. It costs nothing while nothing was ever removed.
+// isRemoved reports whether a message was removed, or its recipient erased, in
+// the transaction in progress. It costs nothing while nothing was ever removed.
 func (w *writer) isRemoved(ctx context.Context, source, id string) (bool, error) {
 	if w.store.deletions.Load() == 0 {
 		return false, nil

@@ -68,7 +68,7 @@ type Store struct {
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
-	// deletions counts the transactions that removed messages, ever. It changes
+	// deletions counts the transactions that wrote to removed, ever. It changes
 	// on the writer goroutine only, before that begins with anything else.
 	deletions atomic.Int64
 	reportDue atomic.Pointer[time.Time] // see expireReport

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -140,12 +141,17 @@ const (
 	// Served by statuses_by_arrival.
 	oldStatusesSQL = "SELECT id FROM statuses WHERE created_at <= ? ORDER BY created_at LIMIT ?"
 	// Both served by the primary key. An id is given out again if it was the
-	// highest, so that alone it does not say what is to go.
-	eraseStatusSQL  = "DELETE FROM statuses WHERE id = ? AND recipient = ?"
+	// highest, so that alone it does not say what is to go. Only the first tells
+	// of which message it was: what has expired is not remembered.
+	eraseStatusSQL  = "DELETE FROM statuses WHERE id = ? AND recipient = ? RETURNING source, message_id"
 	expireStatusSQL = "DELETE FROM statuses WHERE id = ? AND created_at <= ?"
+	// Served by messages_identity and the primary key of removed.
+	keepUnlessStoredSQL = `INSERT INTO removed (identity) SELECT ?
+		WHERE NOT EXISTS (SELECT 1 FROM messages WHERE message_id = ? AND source = ?) ON CONFLICT DO NOTHING`
 )
 
-// eraseStatuses removes the statuses of messages that went to somebody. It reads
+// eraseStatuses removes the statuses of messages that went to somebody, and
+// remembers which those were, so that no other status of them comes. It reads
 // the whole table, some of it at a time: erasing is rare, and an index by
 // recipient would be a page more to write for every status.
 func (s *Store) eraseStatuses(ctx context.Context, recipient string) error {
@@ -205,36 +211,64 @@ func (s *Store) statusIDs(ctx context.Context, query string, args ...any) (ids [
 }
 
 // removeStatuses removes the statuses with these ids that are still what was
-// looked for, in steps.
+// looked for, in steps. What the query returns is remembered.
 func (s *Store) removeStatuses(ctx context.Context, ids []int64, query string, what string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	return s.steps(ctx, func() (more bool, err error) {
-		tried := 0
+		tried, kept := 0, false
 		err = s.writer.step(func(ctx context.Context, c *sql.Conn) error {
 			return securely(ctx, c, func() (err error) {
-				tried, err = deleteStatuses(ctx, c, ids, query, what)
+				tried, kept, err = s.writer.deleteStatuses(ctx, c, ids, query, what)
 				return err
 			})
 		})
 		s.writer.wipe = true
+		if err != nil {
+			return false, err
+		}
+		if kept {
+			s.deletions.Add(1)
+		}
 		ids = ids[tried:]
-		return len(ids) > 0, err
+		return len(ids) > 0, nil
 	})
 }
 
-// deleteStatuses is one step: it returns how many of the ids it has tried.
-func deleteStatuses(ctx context.Context, c *sql.Conn, ids []int64, query, what string) (tried int, err error) {
+// deleteStatuses is one step: it returns how many of the ids it has tried, and
+// whether it keeps the identity of a message.
+func (w *writer) deleteStatuses(ctx context.Context, c *sql.Conn, ids []int64, query, what string) (tried int, kept bool, err error) {
 	st, err := c.PrepareContext(ctx, query)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer st.Close()
 	for began := time.Now(); tried < min(len(ids), removeStepRows) && (tried == 0 || time.Since(began) < removeStepTime); tried++ {
-		if _, err := st.ExecContext(ctx, ids[tried], what); err != nil {
-			return 0, fmt.Errorf("delete status: %w", err)
+		var source, id string
+		err := st.QueryRowContext(ctx, ids[tried], what).Scan(&source, &id)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
 		}
+		if err != nil {
+			return 0, false, fmt.Errorf("delete status: %w", err)
+		}
+		result, err := c.ExecContext(ctx, keepUnlessStoredSQL, w.identities.Of(source, id), id, source)
+		if err != nil {
+			return 0, false, fmt.Errorf("keep identity: %w", err)
+		}
+		changed, err := result.RowsAffected()
+		if err != nil {
+			return 0, false, fmt.Errorf("keep identity: %w", err)
+		}
+		kept = kept || changed > 0
 	}
-	return tried, nil
+	if !kept {
+		return tried, false, nil
+	}
+	// isRemoved has to ask, also when the file is opened again.
+	if _, err := c.ExecContext(ctx, "UPDATE counters SET value = value + 1 WHERE name = 'deletions'"); err != nil {
+		return 0, false, fmt.Errorf("count: %w", err)
+	}
+	return tried, true, nil
 }

@@ -199,6 +199,52 @@ func TestStatusIDGivenOutAgain(t *testing.T) {
 	}
 }
 
+// TestErasedStatusesAreCounted: each step that keeps an identity counts, in its
+// transaction, and no other.
+func TestErasedStatusesAreCounted(t *testing.T) {
+	s, _ := open(t, newPath(t), Options{})
+	saveAll(t, s, from("+1", 0, 1))
+	saveStatuses(t, s, statusesOf("id +1 0", "sent")...)
+	saveStatuses(t, s, statusesOf("a", "sent", "read")...)
+	onWriter(t, s, "UPDATE statuses SET recipient = '+9' WHERE status = 'sent'")
+	wantKept := func(identities, deletions int) {
+		t.Helper()
+		wantEqual(t, "identities", fmt.Sprint(identities), one(t, s.readDB, "SELECT count(*) FROM removed"))
+		wantEqual(t, "deletions in memory", int64(deletions), s.deletions.Load())
+		wantEqual(t, "counters", [][]string{{`"deletions"`, fmt.Sprint(deletions)}, {`"last_id"`, "0"}, {`"removed"`, "0"}},
+			rows(t, s.readDB, "SELECT name, value FROM counters ORDER BY name"))
+	}
+	for _, what := range []string{"DELETE ON main.statuses", "INSERT ON main.removed", "UPDATE ON main.counters"} {
+		onWriter(t, s, "CREATE TEMP TRIGGER fail BEFORE "+what+" BEGIN SELECT RAISE(ABORT, 'as the test wants'); END")
+		if _, err := s.Erase(t.Context(), "+9"); !errors.Is(err, message.ErrUnavailable) {
+			t.Fatalf("Erase without %s: %v, want ErrUnavailable", what, err)
+		}
+		onWriter(t, s, "DROP TRIGGER fail")
+		wantEqual(t, "statuses", []string{"a read", "a sent", "id +1 0 sent"}, storedStatuses(t, s))
+		wantKept(0, 0)
+	}
+	mustErase(t, s, "+9", 0)
+	wantEqual(t, "statuses", []string{"a read"}, storedStatuses(t, s))
+	wantKept(1, 1)
+	// Nothing new is kept of one that is known, or that is stored.
+	saveStatuses(t, s, statusesOf("id +1 0", "read")...)
+	onWriter(t, s, "UPDATE statuses SET recipient = '+9'")
+	mustErase(t, s, "+9", 0)
+	wantEqual(t, "statuses", nil, storedStatuses(t, s))
+	wantKept(1, 1)
+
+	var many []message.Status
+	for i := range removeStepRows + 1 {
+		many = append(many, statusesOf(fmt.Sprint("many ", i), "sent")...)
+	}
+	saveStatuses(t, s, many...)
+	mustErase(t, s, many[0].Recipient, 1)
+	if n := s.deletions.Load(); n < 4 { // one of them of the message
+		t.Errorf("%d deletions, want 4 or more", n)
+	}
+	wantEqual(t, "deletions in memory", one(t, s.readDB, "SELECT value FROM counters WHERE name = 'deletions'"), fmt.Sprint(s.deletions.Load()))
+}
+
 // TestEraseStatusesOfOne: the search goes from the lowest id to the highest,
 // wherever they are.
 func TestEraseStatusesOfOne(t *testing.T) {
@@ -255,6 +301,8 @@ func TestStatusPlans(t *testing.T) {
 	for query, want := range map[string]string{removeStatusesSQL: byIdentity + "message_id=? AND source=?)", eraseStatusSQL: byID + "rowid=?)", expireStatusSQL: byID + "rowid=?)"} {
 		wantPlan(t, query, fmt.Sprint(rows(t, s.readDB, "EXPLAIN QUERY PLAN "+query, "a", "b")), []string{want}, "SCAN")
 	}
+	wantPlan(t, keepUnlessStoredSQL, fmt.Sprint(rows(t, s.readDB, "EXPLAIN QUERY PLAN "+keepUnlessStoredSQL, "a", "b", "c")),
+		[]string{"SEARCH messages USING COVERING INDEX messages_identity (message_id=? AND source=?)"}, "SCAN messages")
 	trim := "EXPLAIN QUERY PLAN DELETE FROM rejected WHERE id <= (SELECT max(id) FROM rejected) - 1000"
 	wantPlan(t, "the trim", fmt.Sprint(rows(t, s.readDB, trim)), []string{"SEARCH rejected USING INTEGER PRIMARY KEY (rowid<?)"}, "SCAN")
 }

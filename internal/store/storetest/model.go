@@ -111,29 +111,41 @@ func (m *model) statusesOf(source, id string) []message.Status {
 
 // remove removes the messages that f chooses, with what was reported of them,
 // and returns how many.
-func (m *model) remove(f func(message.Message) bool) (removed int64) {
+func (m *model) remove(f func(message.Message) bool) int64 {
 	m.ordered = nil
+	gone := map[identity]bool{}
 	m.rows = slices.DeleteFunc(m.rows, func(r message.Message) bool {
 		if !f(r) {
 			return false
 		}
-		if m.removed == nil {
-			m.removed = map[identity]bool{}
-		}
-		m.removed[identity{r.Source, r.ID}] = true
-		removed++
+		gone[identity{r.Source, r.ID}] = true
+		m.remember(r.Source, r.ID)
 		return true
 	})
-	m.removeStatuses(func(s message.Status) bool { return m.removed[identity{s.Source, s.ID}] })
-	return removed
+	m.removeStatuses(func(s message.Status) bool { return gone[identity{s.Source, s.ID}] })
+	return int64(len(gone))
+}
+
+// remember lets nothing of a message be stored again.
+func (m *model) remember(source, id string) {
+	if m.removed == nil {
+		m.removed = map[identity]bool{}
+	}
+	m.removed[identity{source, id}] = true
 }
 
 func (m *model) erase(from string) int64 {
 	if from == "" {
 		return 0 // nobody
 	}
-	m.removeStatuses(func(s message.Status) bool { return s.Recipient == from })
-	return m.remove(func(r message.Message) bool { return r.From == from })
+	removed := m.remove(func(r message.Message) bool { return r.From == from })
+	m.removeStatuses(func(s message.Status) bool {
+		if s.Recipient == from && m.find(s.Source, s.ID) == nil {
+			m.remember(s.Source, s.ID)
+		}
+		return s.Recipient == from
+	})
+	return removed
 }
 
 func (m *model) expire(before time.Time) int64 {

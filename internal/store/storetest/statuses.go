@@ -350,9 +350,44 @@ func testStatusErased(t *testing.T, d *db) {
 		d.reopen(t)
 	}
 	// The recipient is not barred, nor is what was reported of others' messages.
-	m.saveAllBoth(t, d, nil, []message.Status{newStatus("kept", "read", noon, toRecipient(who)), newStatus("never", "sent", noon, toRecipient(who))})
+	m.saveAllBoth(t, d, nil, []message.Status{newStatus("kept", "read", noon, toRecipient(who)), newStatus("next", "sent", noon, toRecipient(who))})
 	m.compareStatuses(t, d)
 	wantEqual(t, "erased again", m.erase(who), erase(t, d, who))
+	m.compareStatuses(t, d)
+}
+
+// testStatusRecipientErased: where nothing but statuses was removed, what is
+// reported later of the same messages does not bring the recipient back, unless
+// the message is stored.
+func testStatusRecipientErased(t *testing.T, d *db) {
+	var m model
+	to := toRecipient("+900")
+	m.saveAllBoth(t, d,
+		[]message.Message{newMessage("kept", noon, setSource("whatsapp")), newMessage("gone", noon)},
+		[]message.Status{
+			newStatus("gone", "sent", noon, to), newStatus("gone", "delivered", noon, to), newStatus("gone", "failed", noon),
+			newStatus("gone", "sent", noon, ofSource("twilio")), newStatus("kept", "sent", noon, to), newStatus("kept", "failed", noon),
+			newStatus("other", "sent", noon),
+		})
+	wantEqual(t, "erased: no message", m.erase("+900"), erase(t, d, "+900"))
+	m.compareStatuses(t, d)
+	m.compare(t, d)
+	for _, later := range []string{"read", "played"} {
+		late := newStatus("gone", later, noon, to)
+		wantEqual(t, "alone", outcomes(duplicate), saveStatuses(t, d, late))
+		m.saveAllBoth(t, d, []message.Message{newMessage("gone", noon, setSource("whatsapp")), newMessage("with "+later, noon)},
+			[]message.Status{
+				newStatus("gone", later, noon, ofSource("twilio")), newStatus("gone", "sent", noon, to), newStatus("other", later, noon),
+				late, newStatus("gone", later, noon), newStatus("kept", "sent", noon, to), newStatus("kept", later, noon, to), late,
+				newStatus("with "+later, "sent", noon, to, ofSource("native")),
+			})
+		m.compareStatuses(t, d)
+		m.compare(t, d)
+		d.reopen(t)
+		m.compareStatuses(t, d)
+	}
+	wantEqual(t, "erased again", m.erase("+900"), erase(t, d, "+900"))
+	m.saveAllBoth(t, d, nil, []message.Status{newStatus("gone", "late", noon, to), newStatus("kept", "late", noon, to)})
 	m.compareStatuses(t, d)
 }
 
@@ -369,6 +404,11 @@ func testStatusEraseMany(t *testing.T, d *db) {
 	}
 	wantEqual(t, "erased", m.erase("+901"), erase(t, d, "+901"))
 	wantEqual(t, "left", keys(m.allStatuses()), keys(walkedStatuses(t, d)))
+	var late []message.Status
+	for i := range 700 {
+		late = append(late, newStatus(fmt.Sprint(i%3, "-", i), "read", noon, toRecipient("+901")))
+	}
+	m.saveAllBoth(t, d, nil, late)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if n, err := d.Erase(ctx, "+902"); n != 0 || !errors.Is(err, message.ErrUnavailable) {
@@ -397,7 +437,8 @@ func testStatusExpire(t *testing.T, d *db) {
 	d.reopen(t)
 	m.compareStatuses(t, d)
 	m.compare(t, d)
-	m.saveAllBoth(t, d, nil, []message.Status{newStatus("old", "later", noon), newStatus("kept", "later", noon)})
+	// Only what was of a removed message is not taken any more.
+	m.saveAllBoth(t, d, nil, []message.Status{newStatus("old", "later", noon), newStatus("kept", "later", noon), newStatus("never", "1969", noon)})
 	m.compareStatuses(t, d)
 
 	var list []message.Status

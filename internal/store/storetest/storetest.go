@@ -47,6 +47,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Database) {
 		{"Statuses/many", testStatusMany},
 		{"Statuses/context ended", testStatusContextEnded},
 		{"Statuses/erased", testStatusErased},
+		{"Statuses/recipient erased", testStatusRecipientErased},
 		{"Statuses/many erased", testStatusEraseMany},
 		{"Statuses/expired", testStatusExpire},
 		{"Rejected", testRejected},
