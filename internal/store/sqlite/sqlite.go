@@ -407,13 +407,35 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// closeTimeout is how long Close waits for a read that is being broken off.
+const closeTimeout = 5 * time.Second
+
+// closeReaders closes the connections that read. A read that was broken off is
+// undone by a goroutine of database/sql, which Close does not wait for; and as
+// long as its connection is open the writer's, which would then be the last,
+// cannot copy the log into the file.
+func (s *Store) closeReaders() error {
+	err := s.readDB.Close()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(closeTimeout)
+	for s.readDB.Stats().OpenConnections > 0 {
+		select {
+		case <-tick.C:
+		case <-limit:
+			return err // the next start copies the log
+		}
+	}
+	return err
+}
+
 // release closes what is open, the writer last so that it checkpoints the log.
 // After a fatal fault the writer's connection stays open until the process
 // ends: closing it would write to the database once more.
 func (s *Store) release() error {
 	var errs []error
 	if s.readDB != nil {
-		errs = append(errs, s.readDB.Close())
+		errs = append(errs, s.closeReaders())
 	}
 	if s.fatalError() == nil {
 		if s.writer != nil {
