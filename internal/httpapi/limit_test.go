@@ -67,6 +67,15 @@ func TestFailedSignatures(t *testing.T) {
 	if got := s.metric(`http_requests_total{path="/webhook",status="429"}`); got != 4 {
 		t.Errorf("429 is counted %v times, want 4", got)
 	}
+	times := 0
+	for _, r := range into[struct{ Data []rejection }](t, s.get("/rejected", header("Authorization", "Bearer "+token))).Data {
+		if r.Status == 429 && r.Result == "limited" && r.Source == "native" && r.Hash == nil {
+			times += r.Times
+		}
+	}
+	if times != 4 {
+		t.Errorf("the refused deliveries have 429 %d times, want 4", times)
+	}
 }
 
 func TestFailedTokens(t *testing.T) {

@@ -141,6 +141,8 @@ type refusals struct {
 	mu      sync.Mutex
 	pending []message.Rejection
 	timer   *time.Timer // runs write; nil while nothing is pending
+	room    float64     // for entries, as it was then
+	then    time.Time
 }
 
 const (
@@ -148,18 +150,26 @@ const (
 	refusalDelay = time.Second
 	// refusalTimeout bounds their writing.
 	refusalTimeout = 5 * time.Second
+	// refusalRoom is how many refusals at once get an entry each, and one more each
+	// second: whoever sends more must not push out those of others.
+	refusalRoom = 100
 )
 
-// add takes one. Those that a limit refused in a row stand in one.
+// add takes one. Those of a client beyond its limit, and others beyond the room
+// there is, join an entry of their source and result that is not written yet.
 func (r *refusals) add(x message.Rejection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := len(r.pending); n > 0 && x.Result == string(telemetry.ResultLimited) {
-		if last := &r.pending[n-1]; last.Result == x.Result && last.Source == x.Source {
-			last.Times++
-			return
+	r.room, r.then = min(refusalRoom, r.room+max(0, x.At.Sub(r.then).Seconds())), x.At
+	if x.Result == string(telemetry.ResultLimited) || r.room < 1 {
+		for i := len(r.pending) - 1; i >= 0; i-- {
+			if p := &r.pending[i]; p.Result == x.Result && p.Source == x.Source {
+				p.Times++
+				return
+			}
 		}
 	}
+	r.room--
 	r.put(append(r.pending, x))
 }
 

@@ -211,6 +211,12 @@ func TestRejected(t *testing.T) {
 	refuse(s.post("{"), 422, "native", "validation_error", "not JSON at byte 1: unexpected end of input", 1, true)
 	refuse(s.post(long), 413, "native", "too_large", "body too large", len(long), false)
 	refuse(s.post(hello, header("Content-Encoding", "gzip")), 415, "native", "unsupported", "a body with a Content-Encoding is not read: send it as it is signed", 0, false)
+	c := s.dial()
+	c.send("{", "POST /webhook HTTP/1.1", "Host: x", "X-Request-Id: cut", "Content-Length: 10")
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	refuse(c.answer("POST"), 400, "native", "bad_request", "the body did not arrive whole", 10, false)
 	refuse(s.postWhatsApp("[]", header(provider.HeaderHubSignature, "sha1=00")), 401, "whatsapp", "invalid_signature", "the header X-Hub-Signature-256 does not start with sha256=", 2, true)
 	refuse(s.get("/webhook/whatsapp?hub.mode=x&hub.challenge=1&hub.verify_token=1"), 403, "whatsapp", "invalid_challenge", "the parameter hub.mode is not subscribe", 0, false)
 	refuse(s.do("POST", "/webhook/standard", strings.NewReader("{}")), 503, "standard", "not_configured", "STANDARD_WEBHOOKS_SECRET is not set", 0, false)
