@@ -151,8 +151,8 @@ func parseError(err error) error {
 	var number *strconv.NumError
 	cause := errors.Unwrap(err)
 	var parse *url.Error
-	if cause == nil || errors.As(err, &parse) || errors.As(err, &number) || strings.Contains(cause.Error(), "://") {
-		return errURL
+	if cause == nil || errors.As(err, &parse) || errors.As(err, &number) || strings.Contains(cause.Error(), "://") || strings.Contains(cause.Error(), `"`) {
+		return errURL // it quotes a part
 	}
 	return fmt.Errorf("DATABASE_URL cannot be used: %w", cause)
 }
