@@ -108,9 +108,11 @@ func testLargeDelivery(t *testing.T, database string) {
 	}
 	p := start(t, database, "WHATSAPP_APP_SECRET="+appSecret)
 	for range 2 { // the second is a repeat
+		begun := time.Now()
 		if status, answer := postWhatsApp(newClient(t, 1), p.url("/webhook"), largeDelivery("last")); status != http.StatusOK {
 			t.Errorf("at the end: %d %s", status, answer)
 		}
+		t.Logf("one took %v", time.Since(begun))
 	}
 	acknowledged["last"] = true
 	if code, _ := p.terminate(t); code != 0 {
