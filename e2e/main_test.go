@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,9 +115,19 @@ func start(tb testing.TB, database string, env ...string) *process {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { p.kill() })
+	tb.Cleanup(func() {
+		p.kill()
+		for _, line := range append(p.log(), p.stderr.String()) {
+			if n := phoneNumber.FindString(line); n != "" {
+				tb.Errorf("the log has the number %s: %s", n, line)
+			}
+		}
+	})
 	return p
 }
+
+// phoneNumber is a telephone number. No server may print one, whatever it is sent.
+var phoneNumber = regexp.MustCompile(`\+[0-9]{7,}`)
 
 func startProcess(dir, database string, env ...string) (*process, error) {
 	if !isURL(database) {
