@@ -86,6 +86,8 @@ type tab struct {
 	tb   testing.TB
 	ctx  context.Context
 	base string // the server's address
+	// close closes it before the test ends.
+	close func()
 
 	mu      sync.Mutex
 	faults  []string
@@ -93,13 +95,13 @@ type tab struct {
 }
 
 // open opens a window of its own on a path of the server and waits until it is
-// loaded. Whatever goes wrong in it until the test ends fails the test: an error
+// loaded; without a path the window is empty. Whatever goes wrong in it until the test ends fails the test: an error
 // or a warning on its console, a script that fails, a dialog, a request to
 // another host.
 func (b *browser) open(tb testing.TB, base, path string) *tab {
 	tb.Helper()
 	ctx, closeTab := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
-	w := &tab{tb: tb, ctx: ctx, base: strings.TrimSuffix(base, "/")}
+	w := &tab{tb: tb, ctx: ctx, close: closeTab, base: strings.TrimSuffix(base, "/")}
 	tb.Cleanup(func() {
 		closeTab()
 		w.mu.Lock()
@@ -117,7 +119,9 @@ func (b *browser) open(tb testing.TB, base, path string) *tab {
 		// Each window is in front, whatever the others do.
 		call(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}))
 	w.size(1300, 900)
-	w.goTo(path)
+	if path != "" {
+		w.goTo(path)
+	}
 	return w
 }
 
