@@ -118,6 +118,10 @@ func (e *exporter) warnSDK(err error) {
 // handled here.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	defer e.waiting.Add(-int64(len(spans)))
+	if err := e.aborted.Err(); err != nil {
+		e.drop(len(spans), err)
+		return nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(e.aborted, cancel)
