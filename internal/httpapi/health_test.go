@@ -169,7 +169,7 @@ func TestMetricsAtStart(t *testing.T) {
 		"lyftr_commit_duration_seconds_count", "lyftr_commit_duration_seconds_sum", "lyftr_commit_batch_messages_count",
 		`lyftr_removed_messages_total{reason="erased"}`, `lyftr_removed_messages_total{reason="expired"}`,
 		"lyftr_arrival_delay_seconds_count", "lyftr_queue_depth", "lyftr_feed_readers", "lyftr_stored_messages", "lyftr_mismatches_total",
-		"lyftr_panics_total")
+		"lyftr_panics_total", "lyftr_trace_spans_dropped_total")
 	for _, name := range want {
 		if v, ok := atStart[name]; !ok || v != 0 {
 			t.Errorf("%s is %v (there: %v), want 0", name, v, ok)

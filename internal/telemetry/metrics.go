@@ -85,6 +85,7 @@ type Metrics struct {
 	commit     prometheus.Histogram
 	batch      prometheus.Histogram
 	readers    prometheus.Gauge
+	spans      prometheus.Counter
 }
 
 type requestKey struct {
@@ -164,6 +165,7 @@ func NewMetrics(o Options) *Metrics {
 		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})
 	m.mismatches = m.counter("lyftr_mismatches_total", "Duplicates whose content differed from what is stored; the stored content stayed.")
 	m.panics = m.counter("lyftr_panics_total", "Requests that ended in a panic.")
+	m.spans = m.counter("lyftr_trace_spans_dropped_total", "Spans that the collector of traces did not get.")
 
 	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "lyftr_feed_readers", Help: "Readers of the feed that are waiting now."})
 	m.registry.MustRegister(m.readers)
@@ -235,6 +237,9 @@ func (m *Metrics) Removed(r Reason, n int64) { m.removed[r].Add(float64(n)) }
 
 // Panic counts a request that ended in a panic.
 func (m *Metrics) Panic() { m.panics.Inc() }
+
+// SpansDropped counts spans that the collector of traces did not get.
+func (m *Metrics) SpansDropped(n int) { m.spans.Add(float64(n)) }
 
 // SecretUsed counts a signature that the key made.
 func (m *Metrics) SecretUsed(source, keyID string) {
