@@ -17,9 +17,11 @@ const most = 500;
 const gentle = 20;
 
 // In a flood the page has to answer, and nobody reads: some is how many rows are
-// drawn at a time, and rest how much longer nothing is drawn than that took.
+// drawn at a time, and rest how much longer nothing is drawn than that took, but no
+// longer than longestRest, in milliseconds.
 const some = 100;
 const rest = 4;
+const longestRest = 400;
 
 // spoken is how often the count is read out at most, in milliseconds.
 const spoken = 5000;
@@ -35,7 +37,7 @@ export function create() {
   const clear = h("button", { type: "button", id: "clear", onclick: empty }, "Clear");
   const notice = h("p", { class: "notice", id: "live-notice" });
   const gone = h("div", { class: "notice", role: "alert", hidden: true },
-    h("p", { class: "fault" }, "The database does not know the place where this page stopped: it was replaced, or an older backup was put back. What arrived since cannot be followed from here."),
+    h("p", { class: "fault" }, "The database does not know where this page stopped: it was replaced, or an older backup was put back."),
     h("button", { type: "button", id: "live-again", onclick: again }, "Go on from now"));
   const body = h("tbody");
   const table = h("table", { class: "messages" },
@@ -95,7 +97,7 @@ export function create() {
     body.prepend(...rows);
     say();
     ready = Infinity; // until the browser has done its part
-    requestAnimationFrame((then) => { ready = then + rest * (then - now); });
+    requestAnimationFrame((then) => { ready = then + Math.min(rest * (then - now), longestRest); });
     if (fresh.length > 0) schedule();
   }
 
@@ -120,10 +122,10 @@ export function create() {
     count.textContent = number(all) + " arrived" +
       (!filtered ? "" : examined === all ? ", " + number(matched) + " match" : ", " + number(matched) + " of the last " + number(examined) + " match");
     notice.textContent = all === 0 ? "Messages appear here as they arrive. Send one: lyftr send --text hello" : "None of what has arrived matches these filters.";
-    table.hidden = body.rows.length === 0;
+    table.hidden = matched === 0;
     notice.hidden = !table.hidden || !gone.hidden;
     end.textContent = "Only the newest " + number(most) + " are shown.";
-    end.hidden = matched <= body.rows.length;
+    end.hidden = matched <= most;
     speak();
   }
 
