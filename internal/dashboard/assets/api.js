@@ -8,18 +8,29 @@ export class Fault extends Error {
   }
 }
 
-// get asks for JSON. It throws a Fault for an error, and what fetch throws if
-// signal ends it.
-export async function get(path, signal) {
+// ask asks, and returns an answer that is no error. It throws a Fault for one that
+// is, and what fetch throws if signal ends it.
+export async function ask(path, signal, accept) {
   let answer;
   try {
-    answer = await fetch(path, { signal, headers: { Accept: "application/json" } });
+    answer = await fetch(path, { signal, headers: { Accept: accept } });
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Fault(0, "The server cannot be reached.");
   }
-  if (answer.ok) return answer.json();
+  if (answer.ok) return answer;
   throw await faultOf(answer);
+}
+
+// get asks for JSON, as ask does.
+export async function get(path, signal) {
+  const answer = await ask(path, signal, "application/json");
+  try {
+    return await answer.json();
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+    throw new Fault(0, "The answer did not arrive whole.");
+  }
 }
 
 // faultOf reads an error. Who is no longer signed in is sent to the form, and
