@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"lyftr/internal/dashboard"
 	"lyftr/internal/httpapi"
 	"lyftr/internal/message"
 	"lyftr/internal/provider"
@@ -155,6 +156,7 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		defer stop()
 	}
 
+	pages := dashboard.New(dashboard.Options{AppName: c.AppName, Version: Version(), SessionCookie: httpapi.SessionCookie})
 	api := httpapi.New(httpapi.Options{
 		Store:            db,
 		Metrics:          metrics,
@@ -167,6 +169,7 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		SaveTimeout:      c.SaveTimeout,
 		WriteTimeout:     c.WriteTimeout,
 		AppName:          c.AppName,
+		Pages:            pages.Serve,
 		TrustedProxies:   c.proxies(),
 		FailureLimit:     c.FailureLimit,
 	})

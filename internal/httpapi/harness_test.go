@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"lyftr/internal/dashboard"
 	"lyftr/internal/httpapi"
 	"lyftr/internal/message"
 	"lyftr/internal/provider"
@@ -184,6 +185,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		SaveTimeout:      c.saveTimeout,
 		WriteTimeout:     c.writeTimeout,
 		AppName:          "Inbox <of> tests",
+		Pages:            dashboard.New(dashboard.Options{AppName: "Inbox <of> tests", Version: "test", SessionCookie: httpapi.SessionCookie}).Serve,
 		TrustedProxies:   c.proxies,
 		FailureLimit:     c.failureLimit,
 	})

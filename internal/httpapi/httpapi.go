@@ -42,6 +42,9 @@ type Options struct {
 	WriteTimeout time.Duration
 	// AppName is what the service is called on its pages.
 	AppName string
+	// Pages answers a request for one of the pages or for what they are made of.
+	// It returns false, and has written nothing, if there is none of that path.
+	Pages func(w http.ResponseWriter, r *http.Request) bool
 	// TrustedProxies are the networks of the proxies whose word counts on who a
 	// client is; may be empty.
 	TrustedProxies []netip.Prefix
@@ -100,6 +103,8 @@ var routes = []route{
 	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 429, 499, 503}},
 	{"GET", "/export", "/export", (*Server).export, true, []int{200, 401, 422, 429, 499, 503, 505}},
 	{"GET", "/rejected", "/rejected", (*Server).rejected, true, []int{200, 401, 422, 429, 499, 503}},
+	{"GET", "/{$}", "/", (*Server).dashboard, false, []int{200, 401, 429}},
+	{"GET", assetPath, "/assets/{asset}", (*Server).page, false, []int{200, 404}},
 	{"GET", "/sign-in", "/sign-in", (*Server).showSignIn, false, []int{200, 303}},
 	{"POST", "/sign-in", "/sign-in", (*Server).signIn, false, []int{303, 400, 401, 403, 413, 429}},
 	{"POST", "/sign-out", "/sign-out", (*Server).signOut, false, []int{303, 403}},
@@ -127,6 +132,9 @@ func deliveries(providers []provider.Provider) []route {
 func allRoutes(providers []provider.Provider) []route {
 	return append(deliveries(providers), routes...)
 }
+
+// assetPath is where the pages' scripts and styles are.
+const assetPath = "/assets/{asset...}"
 
 // messagePath is the only path that matches what is not clean.
 const messagePath = "/messages/{message_id...}"
