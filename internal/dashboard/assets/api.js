@@ -11,14 +11,23 @@ export class Fault extends Error {
 // get asks for JSON. It throws a Fault for an error, and what fetch throws if
 // signal ends it.
 export async function get(path, signal) {
+  return (await ask(path, signal, "application/json")).json();
+}
+
+// text asks for text, as get does for JSON.
+export async function text(path, signal) {
+  return (await ask(path, signal, "text/plain")).text();
+}
+
+async function ask(path, signal, kind) {
   let answer;
   try {
-    answer = await fetch(path, { signal, headers: { Accept: "application/json" } });
+    answer = await fetch(path, { signal, headers: { Accept: kind } });
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Fault(0, "The server cannot be reached.");
   }
-  if (answer.ok) return answer.json();
+  if (answer.ok) return answer;
   throw await faultOf(answer);
 }
 
