@@ -10,24 +10,24 @@ export class Fault extends Error {
 
 // get asks for JSON. It throws a Fault for an error, and what fetch throws if
 // signal ends it.
-export async function get(path, signal) {
-  return (await ask(path, signal, "application/json")).json();
+export function get(path, signal) {
+  return ask(path, signal, "application/json", (answer) => answer.json());
 }
 
 // text asks for text, as get does for JSON.
-export async function text(path, signal) {
-  return (await ask(path, signal, "text/plain")).text();
+export function text(path, signal) {
+  return ask(path, signal, "text/plain", (answer) => answer.text());
 }
 
-async function ask(path, signal, kind) {
+async function ask(path, signal, kind, take) {
   let answer;
   try {
     answer = await fetch(path, { signal, headers: { Accept: kind } });
+    if (answer.ok) return await take(answer);
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Fault(0, "The server cannot be reached.");
   }
-  if (answer.ok) return answer;
   throw await faultOf(answer);
 }
 

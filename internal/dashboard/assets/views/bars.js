@@ -11,7 +11,7 @@ export function bars(caption, columns, rows) {
     h("thead", { class: "hidden" }, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows.map(([name, n, more]) => h("tr", {},
       h("th", { scope: "row" }, name),
-      h("td", { class: "length" }, length(n / longest)),
+      h("td", { class: "length" }, n > 0 && length(n / longest)),
       h("td", { class: "n" }, number(n), more && h("span", { class: "share" }, " ", more))))));
 }
 

@@ -98,7 +98,7 @@ export function timeline() {
     const utc = bucket === "day" || !isLocal();
     const step = sizes[bucket];
     return {
-      padding: [12, 8, 0, 0],
+      padding: [12, 28, 0, 0],
       tzDate: (t) => (utc ? uPlot.tzDate(new Date(1000 * t), "Etc/UTC") : new Date(1000 * t)),
       scales: { x: { range: () => [begin, end] }, y: { range: (u, low, high) => [0, Math.max(1, high) * 1.05] } },
       axes: [
@@ -160,7 +160,7 @@ export function timeline() {
   function zoomLink(ts, bucket) {
     const at = Date.parse(ts) / 1000;
     if (bucket === "minute") return period(ts, bucket);
-    return h("button", { type: "button", class: "quiet link", title: "Zoom in", onclick: () => zoomTo(at, at + sizes[bucket]) }, period(ts, bucket));
+    return h("button", { type: "button", class: "quiet link", title: "Zoom in", onclick: () => { zoomTo(at, at + sizes[bucket]); out.focus(); } }, period(ts, bucket));
   }
 
   return {
