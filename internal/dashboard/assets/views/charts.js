@@ -11,7 +11,7 @@ import { timeline } from "./timeline.js";
 
 export function create() {
   const facts = h("dl", { class: "tiles", id: "totals" });
-  const chart = timeline();
+  const chart = timeline(() => load(read()));
   const senders = h("section", { class: "card", id: "senders", "aria-labelledby": "senders-title" });
   const late = delay();
   const element = h("section", { "aria-label": "Charts", class: "stack" },
@@ -54,7 +54,7 @@ export function create() {
     const list = stats.messages_per_sender;
     show(senders, title(), list.length === 0
       ? h("p", { class: "note" }, "None.")
-      : bars("Top senders", ["Sender", "", "Messages"], list.map((s) => [who(s.from), s.count])));
+      : bars("Top senders", ["Sender", "Bar", "Messages"], list.map((s) => [who(s.from), s.count])));
   }
 
   function who(from) {
@@ -74,7 +74,7 @@ export function create() {
         load(state);
         late.load();
       } else if (zone !== zoneName()) {
-        chart.again();
+        chart.redraw();
         late.again();
         if (stats) fill();
       }

@@ -21,9 +21,9 @@ export function delay() {
       return;
     }
     show(content,
-      h("p", { class: "note" }, "From a message's own time to when it was stored, of all messages since the server started at " + begin + ". The filters above do not narrow it."),
+      h("p", { class: "note" }, "From a message's own time to when it was stored, of all messages since the server started at " + begin + ". The filters above do not narrow it. The three figures are estimates."),
       h("dl", { class: "tiles" }, tiles([["Half within", estimate(0.5, all), "p50", "p50"], ["90 % within", estimate(0.9, all), "p90", "p90"], ["99 % within", estimate(0.99, all), "p99", "p99"]])),
-      bars("Arrival delay", ["Delay", "", "Messages"], rowsOf(all)));
+      bars("Arrival delay", ["Delay", "Bar", "Messages"], rowsOf(all)));
   }
 
   return {

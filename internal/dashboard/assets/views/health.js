@@ -19,6 +19,9 @@ const patience = 10000;
 // says that there are new ones: those of other replicas.
 const often = 10;
 
+// backlog is how many messages the index may be behind before questions feel it.
+const backlog = 20000;
+
 export function create() {
   const state = h("p", { class: "state", id: "ready", role: "status" }, "Asking…");
   const checks = h("ul", { class: "checks", hidden: true });
@@ -107,7 +110,7 @@ export function create() {
       ["Its log", figure("lyftr_database_log_size_bytes", bytes), "of that", "log"],
       free(get("lyftr_disk_free_bytes")),
       ["Waiting to be stored", figure("lyftr_queue_depth"), room && "of at most " + number(room), "queue"],
-      ["Not yet in the search index", figure("lyftr_unindexed_messages"), "", "unindexed"],
+      ["Not yet in the search index", figure("lyftr_unindexed_messages"), get("lyftr_unindexed_messages") > backlog && "searches and charts are slow until it is done", "unindexed"],
       ["Readers of the feed", figure("lyftr_feed_readers"), "", "readers"],
     ].filter(Boolean)));
     show(faults, [

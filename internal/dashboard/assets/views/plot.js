@@ -29,12 +29,14 @@ function style() {
 export function plot(place, height) {
   let chart = null;
   let last = null; // what is shown
+  let scheme = false; // whether it is drawn for a dark page
 
   function build(uPlot) {
     const size = { width: place.clientWidth, height };
     const made = new uPlot({ ...size, legend: { show: false }, ...last.options(uPlot, colour, size.width) }, last.data, place);
     if (chart) chart.destroy();
     chart = made;
+    scheme = dark.matches;
     dragByTouch(made.over);
   }
 
@@ -56,7 +58,7 @@ export function plot(place, height) {
   return {
     get chart() { return chart; },
     async draw(options, data, kind) {
-      const same = chart && kind !== undefined && last?.kind === kind && chart.width === place.clientWidth;
+      const same = chart && kind !== undefined && last?.kind === kind && chart.width === place.clientWidth && scheme === dark.matches;
       const wanted = { options, data, kind };
       last = wanted;
       if (same) {
@@ -64,7 +66,7 @@ export function plot(place, height) {
         return;
       }
       const uPlot = await load();
-      if (last === wanted) build(uPlot);
+      if (last === wanted && place.clientWidth > 0) build(uPlot);
     },
     clear() {
       last = null;

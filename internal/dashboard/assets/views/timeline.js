@@ -2,7 +2,7 @@
 // in finer buckets; the address follows.
 
 import { Fault, get, query } from "../api.js";
-import { ceil, fit, floor, most, sizes } from "../buckets.js";
+import { ceil, count, fit, floor, most, sizes } from "../buckets.js";
 import { h, number, show } from "../dom.js";
 import { filters, go, read } from "../state.js";
 import { axis, plot, tip, wholes } from "./plot.js";
@@ -12,14 +12,20 @@ import { compact } from "../units.js";
 // rowsShown is how many buckets the table lists.
 const rowsShown = 300;
 
-export function timeline() {
+// fewest is for how many bars there is room at least: a single one would look like
+// very many.
+const fewest = 24;
+
+// timeline returns the chart; again is called when somebody wants what failed to be
+// asked again.
+export function timeline(again) {
   const pick = h("select", { id: "bucket", onchange: () => go({ bucket: pick.value }) },
     h("option", { value: "" }, "Automatic"), Object.keys(sizes).map((name) => h("option", { value: name }, "By " + name)));
   const out = h("button", { type: "button", id: "zoom-out", onclick: zoomOut }, "Zoom out");
   const note = h("p", { class: "note", id: "timeline-note" });
   const place = h("div", { class: "plot", role: "img" });
   const notice = h("p", { class: "notice", role: "status", hidden: true });
-  const rows = h("div");
+  const rows = h("div", { tabindex: 0, role: "region", "aria-label": "Messages over time as a table" });
   const table = h("details", { id: "timeline-table", ontoggle: list }, h("summary", {}, "The numbers as a table"), rows);
   const element = h("section", { class: "card", id: "timeline", "aria-labelledby": "timeline-title" },
     h("div", { class: "bar" }, h("h2", { id: "timeline-title" }, "Messages over time"),
@@ -60,7 +66,8 @@ export function timeline() {
       ...filters(state, ["q"]), bucket, ...(cut && { since: instant(new Date(1000 * from)) }),
     }), signal);
     if (!data.some((d) => d.count > 0)) return null;
-    return { bucket, data, begin: floor(bucket, from), end: ceil(bucket, end), note: noteOf(state.bucket, bucket, cut) };
+    const side = since === "" && until === "" ? Math.max(0, (fewest - count(bucket, from, end)) / 2) * sizes[bucket] : 0;
+    return { bucket, data, begin: floor(bucket, from) - side, end: ceil(bucket, end) + side, note: noteOf(state.bucket, bucket, cut) };
   }
 
   function noteOf(wanted, bucket, cut) {
@@ -88,7 +95,7 @@ export function timeline() {
     picture.clear();
     place.hidden = table.hidden = true;
     notice.hidden = false;
-    notice.textContent = text;
+    show(notice, text, kind === "fault" && h("button", { type: "button", class: "quiet", onclick: again }, "Try again"));
     notice.classList.toggle("fault", kind === "fault");
     note.textContent = "";
     element.dataset.state = kind;
@@ -113,7 +120,7 @@ export function timeline() {
       cursor: {
         y: false, points: { show: false }, drag: { x: true, y: false, dist: 4, setScale: false },
         // A bar begins at its time.
-        dataIdx: (u, series, near, x) => Math.max(0, Math.min(data.length - 1, Math.floor((x - data0(data)) / step))),
+        dataIdx: (u, series, near, x) => Math.floor((x - data0(data)) / step),
         bind: { dblclick: () => () => zoomOut() },
       },
       hooks: {
@@ -172,8 +179,8 @@ export function timeline() {
       if (pick.selectedIndex < 0) pick.value = "";
       out.disabled = !state.since && !state.until;
     },
-    // again draws what is shown in another zone.
-    again() {
+    // redraw draws what is shown in another zone.
+    redraw() {
       if (shown) draw(shown);
     },
   };
