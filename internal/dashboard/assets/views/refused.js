@@ -53,7 +53,7 @@ export function refused() {
 }
 
 function row(r) {
-  const cell = (name, ...value) => h("td", { class: name.toLowerCase(), "data-name": name }, value);
+  const cell = (name, ...value) => h("td", { class: "r-" + name.toLowerCase(), "data-name": name }, value);
   return h("tr", {},
     cell("When", h("time", { datetime: r.when, title: r.when }, stamp(new Date(r.when)))),
     cell("Source", r.source || "not known"),

@@ -37,12 +37,18 @@ function trend(id, name, write) {
         points: { show: true, size: 4, fill: colour(name) },
       }))],
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-      plugins: [tip((u, i) => [clock(new Date(1000 * u.data[0][i])),
-        ...lines.map(([line], n) => line + " " + words(u.data[n + 1][i]))].join(" · "))],
+      plugins: [tip((u, i) => clock(new Date(1000 * u.data[0][i])))],
+      hooks: { setCursor: [(u) => tell(u.cursor.left >= 0 ? u.cursor.idx : null)] },
     };
   }
 
   const words = (v) => (v === null || v === undefined ? "–" : write(v));
+
+  // tell writes the values at a point into the legend, those of now if there is none.
+  let columns = [];
+  function tell(i) {
+    columns.forEach(({ box, values }) => { box.textContent = words(values[i ?? values.length - 1]); });
+  }
 
   return {
     element,
@@ -51,8 +57,9 @@ function trend(id, name, write) {
       summary.textContent = said;
       place.setAttribute("aria-label", name + " since " + clock(new Date(1000 * times[0])) + ". " + said +
         " Now: " + lines.map(([line, values]) => line + " " + words(values[values.length - 1])).join(", ") + ".");
-      show(legend, lines.map(([line, values], i) => h("li", {},
-        sample(i), line, " ", h("b", {}, words(values[values.length - 1])))));
+      columns = lines.map(([, values]) => ({ values, box: h("b") }));
+      show(legend, lines.map(([line], i) => h("li", {}, sample(i), line, " ", columns[i].box)));
+      tell(null);
       return picture.draw((uPlot, colour) => options(uPlot, colour, lines), [times, ...lines.map(([, values]) => values)],
         zoneName() + lines.map(([line]) => line).join());
     },
