@@ -22,11 +22,18 @@ export async function ask(path, signal, accept) {
   throw await faultOf(answer);
 }
 
-// get asks for JSON, as ask does.
-export async function get(path, signal) {
-  const answer = await ask(path, signal, "application/json");
+// get asks for JSON, and text for text, as ask does.
+export function get(path, signal) {
+  return whole(path, signal, "application/json", (answer) => answer.json());
+}
+export function text(path, signal) {
+  return whole(path, signal, "text/plain", (answer) => answer.text());
+}
+
+async function whole(path, signal, accept, take) {
+  const answer = await ask(path, signal, accept);
   try {
-    return await answer.json();
+    return await take(answer);
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Fault(0, "The answer did not arrive whole.");
