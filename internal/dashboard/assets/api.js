@@ -22,7 +22,7 @@ export async function ask(path, signal, accept) {
   throw await faultOf(answer);
 }
 
-// get asks for JSON, as ask does, and text for text.
+// get asks for JSON, and text for text, as ask does.
 export function get(path, signal) {
   return whole(path, signal, "application/json", (answer) => answer.json());
 }
@@ -30,10 +30,10 @@ export function text(path, signal) {
   return whole(path, signal, "text/plain", (answer) => answer.text());
 }
 
-async function whole(path, signal, accept, read) {
+async function whole(path, signal, accept, take) {
   const answer = await ask(path, signal, accept);
   try {
-    return await read(answer);
+    return await take(answer);
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Fault(0, "The answer did not arrive whole.");

@@ -30,6 +30,7 @@ export function plot(place, height) {
   let chart = null;
   let last = null; // what is shown
   let scheme = false; // whether it is drawn for a dark page
+  load().catch(() => {}); // while the data are asked for; draw says it
 
   function build(uPlot) {
     const size = { width: place.clientWidth, height };
