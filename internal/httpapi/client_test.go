@@ -117,6 +117,8 @@ func (s *service) read(resp *http.Response) answer {
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		s.t.Errorf("read the answer: %v", err)
+	} else {
+		s.holds(resp.Request, resp, b)
 	}
 	a := answer{status: resp.StatusCode, header: resp.Header, body: string(b)}
 	if s.level <= slog.LevelInfo {
@@ -138,8 +140,9 @@ func (s *service) line(id string) entry {
 // rawConn is a connection on which a test writes what it likes.
 type rawConn struct {
 	*net.TCPConn
-	s *service
-	r *bufio.Reader
+	s       *service
+	r       *bufio.Reader
+	targets []string // of the requests whose answers have not been read
 }
 
 func (s *service) dial() *rawConn {
@@ -158,6 +161,9 @@ func (s *service) dial() *rawConn {
 // send writes lines, each of which gets its CRLF, and then the body.
 func (c *rawConn) send(body string, lines ...string) {
 	c.s.t.Helper()
+	_, target, _ := strings.Cut(lines[0], " ")
+	target, _, _ = strings.Cut(target, " ")
+	c.targets = append(c.targets, target)
 	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"+body); err != nil {
 		c.s.t.Fatal(err)
 	}
@@ -165,7 +171,11 @@ func (c *rawConn) send(body string, lines ...string) {
 
 func (c *rawConn) answer(method string) answer {
 	c.s.t.Helper()
-	resp, err := http.ReadResponse(c.r, &http.Request{Method: method})
+	r := &http.Request{Method: method}
+	if len(c.targets) > 0 {
+		r.RequestURI, c.targets = c.targets[0], c.targets[1:]
+	}
+	resp, err := http.ReadResponse(c.r, r)
 	if err != nil {
 		c.s.t.Fatalf("read the answer: %v", err)
 	}
