@@ -13,7 +13,8 @@ export function detail() {
   const dialog = h("dialog", { class: "detail", "aria-labelledby": "detail-title" },
     h("div", { class: "head" }, h("h2", { id: "detail-title" }, "Message"), close), content);
   // Esc, the button and a click beside it close it; the state follows.
-  dialog.addEventListener("close", () => { if (shown) go({ message: "", message_source: "" }); });
+  // The event comes later: meanwhile another message may have been opened.
+  dialog.addEventListener("close", () => { if (shown && !dialog.open) go({ message: "", message_source: "" }); });
   dialog.addEventListener("click", (e) => { if (e.target === dialog) dialog.close(); });
 
   let shown = ""; // which message
