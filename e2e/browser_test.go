@@ -29,6 +29,8 @@ import (
 var browserTests = map[string]func(t *testing.T, b *browser){
 	"search":        testSearch,
 	"deep links":    testDeepLinks,
+	"docs":          testDocs,
+	"docs, axe":     testDocsAccessibility,
 	"detail":        testDetail,
 	"older":         testOlder,
 	"sign in":       testSignInPage,

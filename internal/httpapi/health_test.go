@@ -139,6 +139,7 @@ func TestMetricsAtStart(t *testing.T) {
 		"/assets/{asset}":        {200, 404, 500},
 		"/sign-in":               {200, 303, 400, 401, 403, 413, 429, 500},
 		"/sign-out":              {303, 403, 500},
+		"/docs":                  {200, 500},
 		"/openapi.json":          {200, 500},
 		"/openapi.yaml":          {200, 500},
 		"/health/live":           {200, 500},

@@ -114,6 +114,7 @@ var routes = []route{
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
+	{"GET", "/docs", "/docs", (*Server).page, false, []int{200}},
 	{"GET", "/openapi.json", "/openapi.json", (*Server).documentJSON, false, []int{200}},
 	{"GET", "/openapi.yaml", "/openapi.yaml", (*Server).documentYAML, false, []int{200}},
 }
