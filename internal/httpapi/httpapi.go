@@ -1,5 +1,5 @@
 // Package httpapi is lyftr's HTTP face: the routes, what each of them answers,
-// and for every request one log line and its metrics.
+// and for every request one log line, its metrics and its spans.
 package httpapi
 
 import (
@@ -19,10 +19,12 @@ import (
 	"lyftr/internal/telemetry"
 )
 
-// Options are what the server works with. All must be set.
+// Options are what the server works with. All must be set but Tracing.
 type Options struct {
 	Store   message.Store
 	Metrics *telemetry.Metrics
+	// Tracing makes the spans of requests; without it there are none.
+	Tracing *telemetry.Tracing
 	// Lines takes the log line of each request, written in one piece; those
 	// below Level are left out.
 	Lines io.Writer
