@@ -61,8 +61,6 @@ type example struct {
 }
 
 // theContract reads the document once.
-//
-//nolint:gochecknoglobals // it is read only
 var theContract = sync.OnceValues(func() (*contract, error) {
 	b, err := os.ReadFile("openapi.json")
 	if err != nil {
@@ -381,7 +379,7 @@ func (m *media) documents(detail string) bool {
 	return false
 }
 
-// holds holds the answer to a request to the document, and returns it.
+// holds compares the answer to a request with the document, and returns it.
 func (s *service) holds(method, target string, a answer) answer {
 	s.t.Helper()
 	if _, ok := s.t.(*testing.B); ok || a.status == 0 {

@@ -137,9 +137,7 @@ func (d *documented) send(o *operation, body string) answer {
 		headers.Set("Content-Type", "application/json")
 	}
 	return d.do(o.method, target, strings.NewReader(body), func(r *http.Request) {
-		for name, values := range headers {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, headers)
 	})
 }
 

@@ -22,7 +22,6 @@ import (
 	"lyftr/internal/httpapi"
 )
 
-//nolint:gochecknoglobals // a flag
 var writeDocument = flag.Bool("write-openapi", false, "write openapi.json")
 
 // The JSON is the YAML, member by member in its order.
