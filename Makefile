@@ -1,7 +1,7 @@
 # `make` alone prints the targets.
 
 # How long each fuzz target runs, and each benchmark: make fuzz FUZZTIME=5m
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 BENCHTIME ?= 10s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMPOSE ?= docker compose

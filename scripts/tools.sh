@@ -4,7 +4,7 @@
 set -eu
 
 # program:package
-tools='chromium:chromium curl:curl etcd:etcd-server file:file gcc:gcc haproxy:haproxy openssl:openssl patroni:patroni sqlite3:sqlite3 strace:strace'
+tools='chromium:chromium curl:curl etcd:etcd-server file:file gcc:gcc haproxy:haproxy openssl:openssl patroni:patroni promtool:prometheus sqlite3:sqlite3 strace:strace'
 PATH=$PATH:/usr/sbin # where haproxy is
 
 # server says whether there is a PostgreSQL server.
@@ -34,8 +34,8 @@ without_cluster() {
 	echo 'create_main_cluster = false' | $as_root tee "$clusters/lyftr.conf" >/dev/null
 }
 
-# without_services keeps the packages of etcd and haproxy from starting them
-# now: the tests start their own. Debian asks this file; 101 is no.
+# without_services keeps the packages of etcd, haproxy and Prometheus from
+# starting them now: the tests start their own. Debian asks this file; 101 is no.
 policy=/usr/sbin/policy-rc.d
 without_services() {
 	[ ! -e "$policy" ] || return 0

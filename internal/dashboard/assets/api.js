@@ -8,18 +8,36 @@ export class Fault extends Error {
   }
 }
 
-// get asks for JSON. It throws a Fault for an error, and what fetch throws if
-// signal ends it.
-export async function get(path, signal) {
+// ask asks, and returns an answer that is no error. It throws a Fault for one that
+// is, and what fetch throws if signal ends it.
+export async function ask(path, signal, accept) {
   let answer;
   try {
-    answer = await fetch(path, { signal, headers: { Accept: "application/json" } });
+    answer = await fetch(path, { signal, headers: { Accept: accept } });
   } catch (e) {
     if (e.name === "AbortError") throw e;
     throw new Fault(0, "The server cannot be reached.");
   }
-  if (answer.ok) return answer.json();
+  if (answer.ok) return answer;
   throw await faultOf(answer);
+}
+
+// get asks for JSON, and text for text, as ask does.
+export function get(path, signal) {
+  return whole(path, signal, "application/json", (answer) => answer.json());
+}
+export function text(path, signal) {
+  return whole(path, signal, "text/plain", (answer) => answer.text());
+}
+
+async function whole(path, signal, accept, take) {
+  const answer = await ask(path, signal, accept);
+  try {
+    return await take(answer);
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+    throw new Fault(0, "The answer did not arrive whole.");
+  }
 }
 
 // faultOf reads an error. Who is no longer signed in is sent to the form, and

@@ -91,7 +91,6 @@ export function filterBar() {
       if (!ownRange) range.value = "";
     } else if (range.value === "" || state.until) {
       range.value = "own"; // from an address, or from a chart
-      ownRange = true;
     }
     own.hidden = range.value !== "own";
     clear.hidden = !["q", "from", "to", "source", "since", "until"].some((name) => state[name]);

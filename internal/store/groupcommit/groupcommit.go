@@ -202,6 +202,9 @@ func (q *Queue) Do(ctx context.Context, f func()) error {
 // Depth is the number of calls that wait for the writer.
 func (q *Queue) Depth() int { return int(max(0, q.waiting.Load())) }
 
+// Capacity is how many calls may wait for the writer.
+func (q *Queue) Capacity() int { return q.opts.MaxWaiting }
+
 // Close commits what was accepted and waits for the writer to end.
 func (q *Queue) Close() {
 	q.mu.Lock()

@@ -3,8 +3,10 @@
 import { Fault, get, query } from "../api.js";
 import { detail } from "./detail.js";
 import { h, number, show } from "../dom.js";
+import { newsOf } from "../news.js";
 import { filters, link, read } from "../state.js";
 import { rowOf } from "./row.js";
+import { isLocal } from "../time.js";
 
 // pageSize is how many messages are asked for at a time, and most how many are
 // shown: whoever goes on narrows the filters.
@@ -22,10 +24,12 @@ export function create() {
   const notice = h("p", { class: "notice", role: "status", hidden: true });
   const more = h("button", { type: "button", class: "more", hidden: true, onclick: () => load(false) }, "Show older messages");
   const one = detail();
+  const news = newsOf(() => fill().then(() => body.querySelector("a")?.focus()));
   const element = h("section", { "aria-label": "Messages" },
-    h("div", { class: "bar" }, count, exports), notice, table, h("div", { class: "end" }, more), one.element);
+    h("div", { class: "bar" }, count, exports), news.element, notice, table, h("div", { class: "end" }, more), one.element);
 
   let asked = null; // the filters of what is shown
+  let local = false; // in which zone its times are
   let cursor = null;
   let control = null; // ends what is being asked
 
@@ -91,19 +95,26 @@ export function create() {
     table.hidden = body.rows.length === 0;
   }
 
+  // fill asks for everything anew.
   let counting = null;
+  function fill() {
+    counting?.abort();
+    counting = new AbortController();
+    news.start(asked);
+    tally(counting.signal);
+    return load(true);
+  }
+
   return {
     title: "Messages",
     filters: ["q", "from", "to", "source", "since"],
     element,
     show(state) {
       const next = filters(state);
-      if (asked === null || query(next) !== query(asked)) {
+      if (asked === null || query(next) !== query(asked) || local !== isLocal()) {
         asked = next;
-        counting?.abort();
-        counting = new AbortController();
-        load(true);
-        tally(counting.signal);
+        local = isLocal();
+        fill();
         show(exports, "Export ", ["csv", "ndjson"].map((format) =>
           h("a", { href: "/export" + query({ format, ...asked }), download: "messages." + format }, format.toUpperCase())));
       }
@@ -113,6 +124,7 @@ export function create() {
     hide() {
       control?.abort();
       counting?.abort();
+      news.stop();
       asked = null;
       one.hide();
     },

@@ -11,7 +11,7 @@ export function rowOf(m) {
   const at = new Date(m.ts);
   const open = h("a", { href: address({ ...read(), ...changes }), onclick: link(changes) },
     h("time", { datetime: m.ts, title: m.ts }, h("span", { class: "day" }, day(at)), " ", clock(at)));
-  return h("tr", { onclick: (e) => { if (!e.target.closest("a") && !String(getSelection())) open.click(); } },
+  return h("tr", { "data-id": m.message_id, "data-source": m.source, onclick: (e) => { if (!e.target.closest("a") && !String(getSelection())) open.click(); } },
     h("td", { class: "at" }, open),
     h("td", {}, badge(m.source)),
     h("td", { class: "who from" }, person(m.from)),
