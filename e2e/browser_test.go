@@ -36,6 +36,8 @@ var browserTests = map[string]func(t *testing.T, b *browser){
 	"live restart":    testLiveRestart,
 	"charts":          testCharts,
 	"zone":            testZone,
+	"docs":            testDocs,
+	"docs, axe":       testDocsAccessibility,
 	"phone":           testPhone,
 	"keyboard":        testKeyboard,
 	"health":          testHealth,

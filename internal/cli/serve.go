@@ -176,6 +176,7 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		SaveTimeout:      c.SaveTimeout,
 		WriteTimeout:     c.WriteTimeout,
 		AppName:          c.AppName,
+		Version:          Version(),
 		Pages:            pages.Serve,
 		TrustedProxies:   c.proxies(),
 		FailureLimit:     c.FailureLimit,

@@ -35,9 +35,14 @@ func (t *tracingSettings) check() error {
 	return nil
 }
 
-// options are the settings as tracing takes them.
+// options are the settings as tracing takes them. Without a collector they have
+// no URL.
 func (t *tracingSettings) options() (telemetry.TracingOptions, error) {
 	fail := func(err error) (telemetry.TracingOptions, error) { return telemetry.TracingOptions{}, err }
+	if t.OTLPEndpoint == "" {
+		// The others may be meant for the programs beside this one.
+		return telemetry.TracingOptions{}, nil
+	}
 	target, err := parseEndpoint(t.OTLPEndpoint)
 	if err != nil {
 		return fail(fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w", err))

@@ -51,6 +51,8 @@ func TestTracingSettings(t *testing.T) {
 			switch n {
 			case name:
 				return value, true
+			case "OTEL_EXPORTER_OTLP_ENDPOINT":
+				return "http://localhost:4318", true
 			case "OTEL_TRACES_SAMPLER":
 				return "traceidratio", true
 			}
@@ -64,5 +66,14 @@ func TestTracingSettings(t *testing.T) {
 		if strings.Contains(stderr.String(), "zqsecret") {
 			t.Errorf("%s: %s", setting, stderr.String())
 		}
+	}
+}
+
+// What other programs are told of their collector is nothing to lyftr while it
+// has none.
+func TestTracingSettingsOfOthers(t *testing.T) {
+	others := tracingSettings{OTLPProtocol: "grpc", Sampler: "jaeger_remote", SamplerArg: "x", OTLPHeaders: "x"}
+	if o, err := others.options(); o.URL != "" || err != nil {
+		t.Errorf("got %q, %v", o.URL, err)
 	}
 }

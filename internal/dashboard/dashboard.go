@@ -17,6 +17,9 @@ var assetFiles embed.FS
 //go:embed dashboard.html
 var dashboardHTML string
 
+//go:embed docs.html
+var docsHTML string
+
 // Options are what the pages show besides messages.
 type Options struct {
 	// AppName is what the service is called.
@@ -33,6 +36,7 @@ type Pages struct {
 	Options
 	assets    *assets
 	dashboard *template.Template
+	docs      *template.Template
 }
 
 // New panics if what is built in is wrong.
@@ -41,8 +45,12 @@ func New(o Options) *Pages {
 		Options:   o,
 		assets:    newAssets(assetFiles),
 		dashboard: template.Must(template.New("dashboard").Parse(dashboardHTML)),
+		docs:      template.Must(template.New("docs").Parse(docsHTML)),
 	}
 }
+
+// docsPath is where the page of the API document is.
+const docsPath = "/docs"
 
 // page is what a template is given.
 type page struct {
@@ -64,7 +72,11 @@ func (p *Pages) Serve(w http.ResponseWriter, r *http.Request) bool {
 	if name, ok := strings.CutPrefix(r.URL.Path, assetsPath); ok {
 		return p.assets.serve(w, r, name)
 	}
-	p.write(w, r, p.dashboard)
+	shown := p.dashboard
+	if r.URL.Path == docsPath {
+		shown = p.docs
+	}
+	p.write(w, r, shown)
 	return true
 }
 

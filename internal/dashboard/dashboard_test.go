@@ -20,16 +20,26 @@ import (
 
 const cookieName = "a_session"
 
-// get asks for a path as a browser that is signed in or not.
-func get(t *testing.T, target string, headers ...string) *http.Response {
+// site is what is tested.
+type site struct {
+	t     *testing.T
+	pages *dashboard.Pages
+}
+
+func newSite(t *testing.T) site {
+	return site{t, dashboard.New(dashboard.Options{AppName: `<b>"Inbox"</b>`, Version: "v1<2", SessionCookie: cookieName})}
+}
+
+// get asks for a path. It returns nil if there is none.
+func (s site) get(target string, headers ...string) *http.Response {
+	t := s.t
 	t.Helper()
-	pages := dashboard.New(dashboard.Options{AppName: `<b>"Inbox"</b>`, Version: "v1<2", SessionCookie: cookieName})
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
-	if !pages.Serve(w, r) {
+	if !s.pages.Serve(w, r) {
 		if w.Body.Len() > 0 || len(w.Header()) > 0 {
 			t.Errorf("%s is none, and yet something is written: %v", target, w.Header())
 		}
@@ -47,9 +57,10 @@ func read(t *testing.T, from io.Reader) string {
 	return string(b)
 }
 
-func page(t *testing.T, target string, headers ...string) string {
-	t.Helper()
-	return read(t, get(t, target, headers...).Body)
+// page returns the text of a page.
+func (s site) page(target string, headers ...string) string {
+	s.t.Helper()
+	return read(s.t, s.get(target, headers...).Body)
 }
 
 // files are the assets, by their names as pages have them.
@@ -81,7 +92,8 @@ func files(t *testing.T) map[string]string {
 
 func TestPage(t *testing.T) {
 	t.Parallel()
-	a := get(t, "/?q=%3Cscript%3E")
+	s := newSite(t)
+	a := s.get("/?q=%3Cscript%3E")
 	body := read(t, a.Body)
 	for name, want := range map[string]string{
 		"Content-Type":    "text/html; charset=utf-8",
@@ -106,7 +118,7 @@ func TestPage(t *testing.T) {
 	if strings.Contains(body, signOut) {
 		t.Error("who is not signed in can sign out")
 	}
-	if signed := page(t, "/", "Cookie", cookieName+"=x"); !strings.Contains(signed, signOut) {
+	if signed := s.page("/", "Cookie", cookieName+"=x"); !strings.Contains(signed, signOut) {
 		t.Error("who is signed in cannot sign out")
 	}
 }
@@ -157,10 +169,11 @@ func reach(all map[string]string, begin []string, in ...*regexp.Regexp) map[stri
 // there is nothing else.
 func TestAssetsNamed(t *testing.T) {
 	t.Parallel()
+	s := newSite(t)
 	all := files(t)
 	var begin []string
 	for _, target := range pagePaths {
-		for _, m := range inPage.FindAllStringSubmatch(page(t, target), -1) {
+		for _, m := range inPage.FindAllStringSubmatch(s.page(target), -1) {
 			begin = append(begin, m[1])
 		}
 	}
@@ -171,7 +184,7 @@ func TestAssetsNamed(t *testing.T) {
 		}
 	}
 	for name := range all {
-		if !found[name] && path.Base(name) != "LICENSE" {
+		if !found[name] && !strings.HasPrefix(path.Base(name), "LICENSE") && path.Base(name) != "NOTICE" {
 			t.Errorf("nothing names %s", name)
 		}
 	}
@@ -181,9 +194,10 @@ func TestAssetsNamed(t *testing.T) {
 // of nothing else.
 func TestPreloads(t *testing.T) {
 	t.Parallel()
+	s := newSite(t)
 	all := files(t)
 	var got []string
-	for _, m := range preloads.FindAllStringSubmatch(page(t, "/"), -1) {
+	for _, m := range preloads.FindAllStringSubmatch(s.page("/"), -1) {
 		got = append(got, m[1])
 	}
 	needed := reach(all, []string{"app.js", "views/messages.js"}, static)
@@ -195,13 +209,14 @@ func TestPreloads(t *testing.T) {
 
 func TestAssets(t *testing.T) {
 	t.Parallel()
+	s := newSite(t)
 	const old = "/assets/0123456789abcdef/"
-	folder := regexp.MustCompile(`/assets/[0-9a-f]{16}/`).FindString(page(t, "/"))
+	folder := regexp.MustCompile(`/assets/[0-9a-f]{16}/`).FindString(s.page("/"))
 	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", "": "text/plain; charset=utf-8"}
 	for name, content := range files(t) {
 		for target, kept := range map[string]string{folder + name: "public, max-age=31536000, immutable", old + name: "no-cache"} {
 			for _, encoding := range []string{"", "gzip"} {
-				a := get(t, target, "Accept-Encoding", encoding)
+				a := s.get(target, "Accept-Encoding", encoding)
 				if a == nil {
 					t.Fatalf("%s is not there", target)
 				}
@@ -228,11 +243,11 @@ func TestAssets(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "none.js", "../dashboard.go", "assets/app.js", "app.js/", "views"} {
-		if get(t, folder+name) != nil || get(t, old+name) != nil {
+		if s.get(folder+name) != nil || s.get(old+name) != nil {
 			t.Errorf("there is an asset %q", name)
 		}
 	}
-	if get(t, "/assets/app.js") != nil {
+	if s.get("/assets/app.js") != nil {
 		t.Error("an asset has a path without a version")
 	}
 }
@@ -241,10 +256,11 @@ func TestAssets(t *testing.T) {
 // its licence beside it.
 func TestNoOtherHost(t *testing.T) {
 	t.Parallel()
+	s := newSite(t)
 	address := regexp.MustCompile(`(?i)(?:https?:)?//[a-z0-9-]+\.[a-z]{2,}[^\s"'` + "`" + `)]*`)
 	all := files(t)
 	for _, target := range pagePaths {
-		all[target] = page(t, target)
+		all[target] = s.page(target)
 	}
 	for name, content := range all {
 		if strings.HasPrefix(name, "vendor/") {
@@ -262,4 +278,4 @@ func TestNoOtherHost(t *testing.T) {
 }
 
 // pagePaths are where the pages are.
-var pagePaths = []string{"/"}
+var pagePaths = []string{"/", "/docs"}

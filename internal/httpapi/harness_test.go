@@ -198,6 +198,7 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		SaveTimeout:      c.saveTimeout,
 		WriteTimeout:     c.writeTimeout,
 		AppName:          "Inbox <of> tests",
+		Version:          "test",
 		Pages:            dashboard.New(dashboard.Options{AppName: "Inbox <of> tests", Version: "test", SessionCookie: httpapi.SessionCookie}).Serve,
 		TrustedProxies:   c.proxies,
 		FailureLimit:     c.failureLimit,

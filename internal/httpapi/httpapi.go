@@ -42,8 +42,10 @@ type Options struct {
 	// WriteTimeout is how long an answer that was waited for may take to be
 	// written, and each piece of an event stream or an export.
 	WriteTimeout time.Duration
-	// AppName is what the service is called on its pages.
+	// AppName is what the service is called on its pages and in its document.
 	AppName string
+	// Version is the program's.
+	Version string
 	// Pages answers a request for one of the pages or for what they are made of.
 	// It returns false, and has written nothing, if there is none of that path.
 	Pages func(w http.ResponseWriter, r *http.Request) bool
@@ -77,6 +79,7 @@ type Server struct {
 	sessions   *sessions
 	origins    *http.CrossOriginProtection
 	signInPage signInPage
+	document   document
 	// Two limits: a sender with a wrong secret, behind the same proxy as
 	// everybody, must not keep out who wants to see what is wrong with it.
 	badSignatures, badTokens *failures
@@ -113,6 +116,9 @@ var routes = []route{
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
+	{"GET", "/docs", "/docs", (*Server).page, false, []int{200}},
+	{"GET", "/openapi.json", "/openapi.json", (*Server).documentJSON, false, []int{200}},
+	{"GET", "/openapi.yaml", "/openapi.yaml", (*Server).documentYAML, false, []int{200}},
 }
 
 // deliveries are the routes of the providers, in their order.
@@ -166,6 +172,7 @@ func New(o Options) *Server {
 		sessions:      &sessions{end: map[session]time.Time{}},
 		origins:       http.NewCrossOriginProtection(),
 		signInPage:    newSignInPage(),
+		document:      newDocument(o.AppName, o.Version),
 		badSignatures: newFailures(o.FailureLimit),
 		badTokens:     newFailures(o.FailureLimit),
 	}

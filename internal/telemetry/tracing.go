@@ -63,7 +63,7 @@ func ParseSampler(name, argument string) (Sampler, error) {
 
 const (
 	// maxWaiting is how many spans wait for a collector that is slow, about
-	// 10 MiB; those of further requests are dropped.
+	// 5 MB; those of further requests are dropped.
 	maxWaiting = 8192
 	// maxBatch is how many spans one post holds at most.
 	maxBatch = 512

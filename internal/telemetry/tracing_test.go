@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -70,9 +71,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	for name, values := range taken.Header() {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), taken.Header())
 	w.WriteHeader(taken.Code)
 	_, _ = w.Write(taken.Body.Bytes())
 }
