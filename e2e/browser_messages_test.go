@@ -79,8 +79,6 @@ func testSearch(t *testing.T, b *browser) {
 	w.rows("The parcel is late")
 	w.await(`document.querySelector("#f-search").value === "late"`)
 
-	w.choose("#f-source", "native")
-	w.await(`location.search.includes("source=native")`)
 	w.goTo("/?since=2025-01-16T00:00:00Z&until=2025-01-17T00:00:00Z")
 	w.rows("École à Paris")
 	w.await(`document.querySelector("#f-since").value.startsWith("2025-01-16T00:00")`)
@@ -172,4 +170,35 @@ func testOlder(t *testing.T, b *browser) {
 	w.click(".more")
 	w.rows(want...)
 	w.await(`document.querySelector(".more").hidden`)
+}
+
+// testSources tells messages by where they came from, and shows what WhatsApp's
+// have besides.
+func testSources(t *testing.T, b *browser) {
+	p := everything(t)
+	w := b.open(t, p.url(""), "/")
+	w.awaitText(count, "4 messages")
+	w.choose("#f-source", "whatsapp")
+	w.rows("from a phone")
+	w.awaitText(count, "1 message")
+	w.await(`location.search === "?source=whatsapp"`)
+	w.click(".messages tbody tr td.text")
+	w.awaitText("dialog[open] code.id", "wa1")
+	w.await(`location.search === "?source=whatsapp&message=wa1&message_source=whatsapp"`)
+	if got, want := w.texts("dialog[open] table tbody td"), []string{"sent", "2025-06-08 20:59:50", "919876543210", "read", "2025-06-08 20:59:59", "919876543210"}; !slices.Equal(got, want) {
+		t.Errorf("the statuses are %q, want %q", got, want)
+	}
+	if got := eval[string](w, `JSON.parse(document.querySelector("dialog[open] pre").textContent).contacts[0].profile.name`); got != "from a phone" {
+		t.Errorf("the raw data name the sender %q", got)
+	}
+	w.press("Escape")
+	w.choose("#f-source", "native")
+	w.rows("Where is my PARCEL?", "École à Paris", "The parcel is late")
+	w.view("charts") // takes the filter along
+	w.figure("messages", 3)
+	w.view("messages")
+	w.choose("#f-source", "twilio")
+	w.awaitText(".notice", "No message matches these filters.")
+	w.click(".filters button")
+	w.awaitText(count, "4 messages")
 }

@@ -30,6 +30,7 @@ var browserTests = map[string]func(t *testing.T, b *browser){
 	"search":          testSearch,
 	"deep links":      testDeepLinks,
 	"detail":          testDetail,
+	"sources":         testSources,
 	"older":           testOlder,
 	"news":            testNews,
 	"live":            testLive,
