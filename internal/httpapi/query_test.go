@@ -87,5 +87,8 @@ func FuzzQuery(f *testing.F) {
 		if want := get("order"); want != "" && want != string(q.Order) {
 			t.Errorf("?%s: order is %q", raw, q.Order)
 		}
+		if all != (get("fields") == "all") || q.NoTotal != (get("total") == "none") {
+			t.Errorf("?%s: all fields %v, no total %v", raw, all, q.NoTotal)
+		}
 	})
 }

@@ -150,8 +150,14 @@ func (m *Many) next() message.Message {
 		// Few letters, so that the order of IDs has nothing to do with that of
 		// arrival, and sources share IDs.
 		n = newMessage(fmt.Sprintf("%c%d", "aBé"[r.IntN(2)], r.IntN(2*m.made+10)), m.ts())
-		if r.IntN(4) == 0 {
-			n.Source = []string{"Twilio", "whatsapp"}[r.IntN(2)]
+		switch phase := m.made % 9000; {
+		case phase < 3000:
+			if r.IntN(4) == 0 {
+				n.Source = []string{"Twilio", "whatsapp"}[r.IntN(2)]
+			}
+		case phase < 6000: // of one source, as most are
+		default:
+			n.Source = "whatsapp"
 		}
 		if i := (identity{n.Source, n.ID}); !m.known[i] {
 			m.known[i] = true
