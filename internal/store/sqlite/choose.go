@@ -101,7 +101,7 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 	l := c.sn.segments[i]
 	first, last := beginning(f), end(f)
 	inTime := func(n segment.Chunk) bool { return n.Count > 0 && n.Max >= first && n.Min <= last }
-	if !slices.ContainsFunc(l.Chunks, inTime) {
+	if !slices.ContainsFunc(l.Chunks, inTime) || c.source.none(l) {
 		return nil
 	}
 	fetch := c.sn.fetch(c.ctx, l.id)
@@ -209,13 +209,22 @@ func (a *answer) of(chunk int) (yes, ask segment.Bits) {
 }
 
 func (c *choice) ask(l located, fetch segment.Fetch, f message.Filter, condition *segment.Condition) (a answer, err error) {
-	if isSearch(f) {
-		a.sure, a.known, err = c.found.get(foundKey{l.id, message.Fold(f.Text)}, len(l.Chunks))
-		if a.known || err != nil {
-			return a, err
-		}
+	if f.Text == "" || f.From != "" || f.To != "" {
+		a.sure, a.maybe, err = l.Find(fetch, condition)
+		return a, err
+	}
+	key := foundKey{l.id, message.Fold(f.Text)}
+	if a.sure, a.known, err = c.found.get(key, len(l.Chunks)); a.known || err != nil {
+		return a, err
+	}
+	if a.maybe = c.source.few(l); a.maybe != nil {
+		return a, nil
 	}
 	a.sure, a.maybe, err = l.Find(fetch, condition)
+	if err == nil && a.maybe.Empty() {
+		c.found.put(key, a.sure)
+		a.known = true
+	}
 	return a, err
 }
 

@@ -175,9 +175,9 @@ func (s *Store) page(ctx context.Context, tx *sql.Tx, q message.Query, after *me
 		page.Messages, err = sn.listByTime(ctx, q.Filter, q.Order, after, q.Limit+1, q.Offset)
 		return page, err
 	}
-	if q.NoTotal && q.Text != "" && q.From == "" && q.To == "" && q.Offset == 0 {
-		var ok bool
-		if page.Messages, ok, err = sn.listNear(ctx, q.Filter, q.Order, after, q.Limit+1); ok || err != nil {
+	near := false
+	if q.From == "" && q.To == "" && q.Offset == 0 && !q.OnlyTimes() && (q.NoTotal || q.Text == "") {
+		if page.Messages, near, err = sn.listNear(ctx, q.Filter, q.Order, after, q.Limit+1); err != nil || near && q.NoTotal {
 			return page, err
 		}
 	}
@@ -185,8 +185,10 @@ func (s *Store) page(ctx context.Context, tx *sql.Tx, q message.Query, after *me
 	if err != nil {
 		return message.Page{}, err
 	}
-	page.Total, page.Messages = c.total(), nil
-	if q.Offset >= page.Total {
+	if page.Total = c.total(); near {
+		return page, nil
+	}
+	if page.Messages = nil; q.Offset >= page.Total {
 		return page, nil // past the end, or nothing matches
 	}
 	page.Messages, err = c.list(q.Filter, q.Order, after, q.Limit+1, q.Offset)
@@ -200,6 +202,14 @@ const nearRows = 40
 // listNear lists the first messages that match if they are among the first there
 // are, in order, as where most match. ok says that they were.
 func (sn *snapshot) listNear(ctx context.Context, f message.Filter, o message.Order, after *message.Position, limit int) (list []message.Message, ok bool, err error) {
+	// A position is within the times, and the index goes by one bound at each end.
+	begin, end := &f.Since, &f.Until
+	if o == message.Descending {
+		begin, end = end, begin
+	}
+	if after != nil {
+		*begin = time.Time{}
+	}
 	all := message.Filter{Since: f.Since, Until: f.Until}
 	query, args := byTime("ts_unix, ts_nanos, message_id, source", all, o, after, nil)
 	var last message.Position
@@ -212,7 +222,7 @@ func (sn *snapshot) listNear(ctx context.Context, f message.Filter, o message.Or
 		return nil, false, err
 	default:
 		last.At = time.Unix(unix, nanos)
-		until = &last
+		until, *end = &last, time.Time{}
 	}
 	query, args = byTime(messageColumns, f, o, after, until)
 	list, err = sn.list(ctx, query, append(args, limit, 0)...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"lyftr/internal/message"
 	"lyftr/internal/store/segment"
@@ -70,6 +71,34 @@ func (s *sourced) of(ctx context.Context, chunk int64) (own segment.Sourced, err
 		return own, err
 	}
 	return own, segment.EachSourced(data, s.source, func(c segment.Sourced) { own = c })
+}
+
+// none reports whether it is known that no message of a segment is of the source.
+func (s *sourced) none(l located) bool {
+	if s == nil || l.End() > int64(len(s.known)) {
+		return false
+	}
+	return !slices.ContainsFunc(s.known[l.First:l.End()], func(c segment.Sourced) bool { return c.All || c.Bits != nil })
+}
+
+// few returns the messages of a segment that are of the source if they are known
+// and few; then their texts are read sooner than the words of the segment.
+func (s *sourced) few(l located) segment.Set {
+	if s == nil || l.End() > int64(len(s.known)) {
+		return nil
+	}
+	n := 0
+	set := make(segment.Set, len(l.Chunks))
+	for i, c := range s.known[l.First:l.End()] {
+		if c.Bits != nil {
+			n += c.Bits.Len()
+		}
+		if c.All || n > few {
+			return nil
+		}
+		set[i] = c.Bits
+	}
+	return set
 }
 
 // chunkReader reads of which sources the messages of chunks are. Most chunks have
