@@ -36,6 +36,8 @@ type commands struct {
 	Bench       benchCommand       `cmd:"" help:"Fill a database and measure a server."`
 	Tail        tailCommand        `cmd:"" help:"Show messages of a running server as they are stored."`
 	Doctor      doctorCommand      `cmd:"" help:"Check settings, database and server, and say why deliveries were refused."`
+	Completion  completionCommand  `cmd:"" help:"Print the completion of commands and flags for a shell."`
+	Man         manCommand         `cmd:"" help:"Print the manual page."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
