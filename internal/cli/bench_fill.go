@@ -19,11 +19,12 @@ import (
 type benchFillCommand struct {
 	DatabaseURL string        `setting:"DATABASE_URL" default:"sqlite:///./data/app.db" placeholder:"URL" help:"Database to fill. No server may have a SQLite file open."`
 	Count       int64         `required:"" placeholder:"N" help:"Messages of the whole sequence, spread over the span."`
-	Skip        int64         `default:"0" placeholder:"M" help:"Leave out the first M of them: goes on with a fill that was stopped, given the same --seed, --count, --senders, --start and --span."`
+	Skip        int64         `default:"0" placeholder:"M" help:"Leave out the first M of them: goes on with a fill that was stopped, given the same --seed, --count, --senders, --start, --span and --mixed."`
 	Seed        uint64        `default:"1" placeholder:"N" help:"Chooses the messages; the same seed makes the same ones."`
 	Senders     int           `default:"100000" placeholder:"N" help:"How many people write."`
 	Start       string        `placeholder:"TIME" help:"When the first message arrives, such as 2025-01-15T10:00:00Z; the span before now if left out."`
 	Span        time.Duration `default:"8760h" placeholder:"TIME" help:"Time over which the messages arrive."`
+	Mixed       bool          `help:"Let some of the senders write by WhatsApp, Twilio and Standard Webhooks; else all messages are native."`
 	Output      string        `default:"database" enum:"database,ndjson" placeholder:"KIND" help:"database, or ndjson for webhook bodies on standard output, one a line."`
 }
 
@@ -58,8 +59,11 @@ func (c *benchFillCommand) Run(e *environment) error {
 	if c.Senders < 1 || c.Senders > sample.MaxSenders {
 		return usagef("--senders must be from 1 to %d", sample.MaxSenders)
 	}
+	if c.Mixed && c.Output == "ndjson" {
+		return usagef("--mixed: a webhook body says nothing of a source")
+	}
 	o := sample.Options{
-		Seed: c.Seed, Span: c.Span, Count: c.Count, Skip: c.Skip, Senders: c.Senders, Received: true,
+		Seed: c.Seed, Span: c.Span, Count: c.Count, Skip: c.Skip, Senders: c.Senders, Received: true, Mixed: c.Mixed,
 		Start: time.Now().Add(-c.Span).Truncate(time.Second),
 	}
 	if c.Start != "" {

@@ -21,6 +21,7 @@ type exportCommand struct {
 	To     string `placeholder:"NUMBER" help:"Messages to this recipient only."`
 	Since  string `placeholder:"TIME" help:"Messages with a timestamp at this time or later."`
 	Until  string `placeholder:"TIME" help:"Messages with a timestamp before this time."`
+	Source string `placeholder:"SOURCE" help:"Messages of this source only, such as native or whatsapp."`
 	Q      string `placeholder:"TEXT" help:"Messages whose text holds this, in any case."`
 	Order  string `default:"asc" placeholder:"ORDER" help:"asc or desc, by timestamp."`
 	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, which is there when it is complete; - is standard output."`
@@ -33,7 +34,7 @@ const exportReadTimeout = 10 * time.Minute
 
 // query returns what is asked for.
 func (c *exportCommand) query() (transfer.Format, message.Filter, message.Order, error) {
-	format, f, order := transfer.GuessFormat(c.Output), message.Filter{From: c.From, To: c.To, Text: c.Q}, message.Order(c.Order)
+	format, f, order := transfer.GuessFormat(c.Output), message.Filter{From: c.From, To: c.To, Text: c.Q, Source: c.Source}, message.Order(c.Order)
 	var err error
 	if c.Format != "" {
 		if format, err = transfer.ParseFormat(c.Format); err != nil {

@@ -90,6 +90,7 @@ func TestEraseIsNarrowedByNothing(t *testing.T) {
 		"from_msisdn=":                        {"query.from:missing"},
 		"From=%2B91":                          {"query.from:missing", "query.From:extra_forbidden"},
 		"from=%2B91&to=%2B2":                  {"query.to:extra_forbidden"},
+		"from=%2B91&source=whatsapp":          {"query.source:extra_forbidden"},
 		"from=%2B91&to=":                      {"query.to:extra_forbidden"},
 		"from=%2B91&until=2020-01-01":         {"query.until:extra_forbidden"},
 		"from=%2B91&limit=1&q=x&message_id=a": {"query.limit:extra_forbidden", "query.message_id:extra_forbidden", "query.q:extra_forbidden"},

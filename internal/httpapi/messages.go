@@ -84,9 +84,27 @@ func toStatusesJSON(statuses []message.Status) (current *string, all []statusOfJ
 	return current, all
 }
 
+// listJSON returns the messages of a list, with all that a list knows of them or
+// with what the contract has.
+func listJSON(messages []message.Message, all bool) any {
+	if all {
+		return mapped(messages, toFullJSON)
+	}
+	return mapped(messages, toJSON)
+}
+
+// mapped is f of each; of none it is no null either.
+func mapped[T any](messages []message.Message, f func(message.Message) T) []T {
+	list := make([]T, len(messages))
+	for i, m := range messages {
+		list[i] = f(m)
+	}
+	return list
+}
+
 // listMessages answers GET /messages.
 func (s *Server) listMessages(c *call) error {
-	q, err := parseListQuery(c.r.URL.RawQuery)
+	q, all, err := parseListQuery(c.r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
@@ -95,14 +113,14 @@ func (s *Server) listMessages(c *call) error {
 		return err
 	}
 	answer := struct {
-		Data       []messageJSON `json:"data"`
-		Total      int64         `json:"total"`
-		Limit      int           `json:"limit"`
-		Offset     int64         `json:"offset"`
-		NextCursor *string       `json:"next_cursor"`
-	}{make([]messageJSON, len(page.Messages)), page.Total, q.Limit, q.Offset, nil}
-	for i, m := range page.Messages {
-		answer.Data[i] = toJSON(m)
+		Data       any     `json:"data"`
+		Total      *int64  `json:"total"`
+		Limit      int     `json:"limit"`
+		Offset     int64   `json:"offset"`
+		NextCursor *string `json:"next_cursor"`
+	}{listJSON(page.Messages, all), nil, q.Limit, q.Offset, nil}
+	if !q.NoTotal {
+		answer.Total = &page.Total
 	}
 	if page.NextCursor != "" {
 		answer.NextCursor = &page.NextCursor

@@ -153,8 +153,8 @@ func TestListFaults(t *testing.T) {
 	s.get("/messages?limit=0").is(t, 422,
 		`{"detail":[{"loc":["query","limit"],"msg":"Input should be greater than or equal to 1","type":"greater_than_equal"}]}`)
 
-	for _, name := range []string{"limit", "offset", "from", "from_msisdn", "to", "to_msisdn", "since", "until", "q", "cursor", "order"} {
-		value := map[string]string{"since": "2025-01-15T10:00:00Z", "until": "2025-01-15T10:00:00Z", "order": "asc"}[name]
+	for _, name := range []string{"limit", "offset", "from", "from_msisdn", "to", "to_msisdn", "since", "until", "q", "cursor", "order", "source", "fields", "total"} {
+		value := map[string]string{"since": "2025-01-15T10:00:00Z", "until": "2025-01-15T10:00:00Z", "order": "asc", "fields": "all", "total": "none"}[name]
 		if value == "" {
 			value = "1"
 		}

@@ -158,10 +158,11 @@ func (v *values) choice(name string, words ...string) string {
 // statsFilter returns the filters that lists and statistics share.
 func (v *values) statsFilter() message.Filter {
 	return message.Filter{
-		From:  v.phone("from", "from_msisdn"),
-		To:    v.phone("to", "to_msisdn"),
-		Since: v.time("since"),
-		Until: v.time("until"),
+		From:   v.phone("from", "from_msisdn"),
+		To:     v.phone("to", "to_msisdn"),
+		Since:  v.time("since"),
+		Until:  v.time("until"),
+		Source: v.text("source"),
 	}
 }
 
@@ -170,14 +171,21 @@ func (v *values) bucket() (string, message.Bucket) {
 	return name, map[string]message.Bucket{"minute": message.Minute, "hour": message.Hour, "day": message.Day}[name]
 }
 
-// parseListQuery parses the query of GET /messages.
-func parseListQuery(raw string) (message.Query, error) {
+// Words of the parameters fields and total.
+const (
+	fieldsBasic, fieldsAll = "basic", "all"
+	totalExact, totalNone  = "exact", "none"
+)
+
+// parseListQuery parses the query of GET /messages. all says that more is wanted
+// of each message than the contract has.
+func parseListQuery(raw string) (q message.Query, all bool, err error) {
 	v, err := parseQuery(raw)
 	if err != nil {
-		return message.Query{}, err
+		return message.Query{}, false, err
 	}
 	const mostOffset = 1<<63 - 1
-	q := message.Query{
+	q = message.Query{
 		Filter: v.statsFilter(),
 		Limit:  int(v.integer("limit", 1, message.MaxLimit, message.DefaultLimit)),
 		Offset: v.integer("offset", 0, mostOffset, 0),
@@ -185,5 +193,7 @@ func parseListQuery(raw string) (message.Query, error) {
 		Order:  message.Order(v.choice("order", string(message.Ascending), string(message.Descending))),
 	}
 	q.Text = v.text("q")
-	return q, v.err()
+	q.NoTotal = v.choice("total", totalExact, totalNone) == totalNone
+	all = v.choice("fields", fieldsBasic, fieldsAll) == fieldsAll
+	return q, all, v.err()
 }

@@ -80,5 +80,8 @@ func cursorMAC(key []byte, f Filter, o Order, payload []byte) []byte {
 	field(f.Until.UTC().Format(time.RFC3339Nano))
 	field(Fold(f.Text))
 	field(string(payload))
+	if f.Source != "" { // those without one are as they were before there was one
+		field(f.Source)
+	}
 	return h.Sum(nil)[:cursorMACSize]
 }

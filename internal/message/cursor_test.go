@@ -19,7 +19,7 @@ var cursorKey = []byte("the key of one database, 32 byte")
 // cursorFilter sets every member, so that each can be changed.
 func cursorFilter() message.Filter {
 	return message.Filter{
-		From: "+1", To: "+2", Text: "Hello",
+		From: "+1", To: "+2", Text: "Hello", Source: "whatsapp",
 		Since: utc(2025, 1, 1, 0, 0, 0, 1), Until: utc(2025, 2, 1, 0, 0, 0, 0),
 	}
 }
@@ -37,7 +37,7 @@ func TestCursorRoundTrip(t *testing.T) {
 		})
 		key := rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "key")
 		f := message.Filter{
-			From: rapid.String().Draw(t, "from"), To: rapid.String().Draw(t, "to"), Text: rapid.String().Draw(t, "text"),
+			From: rapid.String().Draw(t, "from"), To: rapid.String().Draw(t, "to"), Text: rapid.String().Draw(t, "text"), Source: rapid.String().Draw(t, "filter source"),
 			Since: instant.Draw(t, "since"), Until: instant.Draw(t, "until"),
 		}
 		o := rapid.SampledFrom([]message.Order{message.Ascending, message.Descending}).Draw(t, "order")
@@ -179,6 +179,8 @@ func TestCursorForeign(t *testing.T) {
 		{"other text", func(f *message.Filter) { f.Text = "Hallo" }},
 		{"longer text", func(f *message.Filter) { f.Text = "Hello " }},
 		{"no text", func(f *message.Filter) { f.Text = "" }},
+		{"other source", func(f *message.Filter) { f.Source = "Whatsapp" }},
+		{"no source", func(f *message.Filter) { f.Source = "" }},
 		{"no filter", func(f *message.Filter) { *f = message.Filter{} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -196,6 +198,17 @@ func TestCursorForeign(t *testing.T) {
 	t.Run("no key", func(t *testing.T) {
 		refuseCursor(t, nil, cursorFilter(), message.Ascending, cursor)
 	})
+}
+
+// A cursor of a query without a source stays what it was before there were such
+// queries.
+func TestCursorKept(t *testing.T) {
+	want, _ := exampleCursor()
+	f := message.Filter{From: "+1", To: "+2", Text: "Hello", Since: utc(2025, 1, 1, 0, 0, 0, 1)}
+	got, err := message.ParseCursor(cursorKey, f, message.Ascending, "AQAAAABnh4cgB1vNFQJtMW5hdGl2ZTRpED1MzbxPwDJVseygbyo")
+	if err != nil || !cmp.Equal(want, got) {
+		t.Errorf("got %+v, %v", got, err)
+	}
 }
 
 // The text is compared without regard to case, so another case of it asks for

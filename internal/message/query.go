@@ -29,8 +29,12 @@ type Filter struct {
 	Until time.Time // exclusive
 	// Text is a substring of the text, compared without regard to case by
 	// Fold. Nothing in it is a wildcard.
-	Text string
+	Text   string
+	Source string // exact source
 }
+
+// OnlyTimes reports whether a filter chooses by times alone, if at all.
+func (f Filter) OnlyTimes() bool { return f == Filter{Since: f.Since, Until: f.Until} }
 
 // Order is the direction of a list; the key is always the instant, then the ID
 // by bytes, then the source by bytes.
@@ -49,12 +53,16 @@ type Query struct {
 	Offset int64 // 0 or more; not used with a cursor
 	Cursor string
 	Order  Order
+	// NoTotal says that nobody needs Page.Total: a page of many matches may be
+	// found without looking at all of them.
+	NoTotal bool
 }
 
 // Page is one page of messages.
 type Page struct {
 	Messages []Message
-	// Total is the exact number of messages that match the filter.
+	// Total is the exact number of messages that match the filter, -1 if the
+	// query said NoTotal.
 	Total int64
 	// NextCursor continues behind the last message; empty at the end.
 	NextCursor string

@@ -33,6 +33,9 @@ type Options struct {
 	Skip int64
 	// Senders is how many people write, at most MaxSenders. Default 100 000.
 	Senders int
+	// Mixed has four of ten senders write by a provider each, and changes nothing
+	// else. Default: all messages are native.
+	Mixed bool
 	// Received has the messages' ReceivedAt set to when they arrive.
 	Received bool
 }
@@ -120,6 +123,9 @@ func (g *Generator) Next() message.Message {
 	}
 	if g.o.Received {
 		m.ReceivedAt = arrival
+	}
+	if g.o.Mixed {
+		m.Source = sourceOf(sender)
 	}
 	return m
 }

@@ -56,6 +56,32 @@ func TestTheSameOptionsMakeTheSameMessages(t *testing.T) {
 	}
 }
 
+// TestMixedIsTheSameOfMoreSources: but for their sources mixed messages are those
+// that are not, and all of a sender have one source.
+func TestMixedIsTheSameOfMoreSources(t *testing.T) {
+	const n = 3000
+	o := sample.Options{Seed: 7, Start: start, Count: n}
+	want := take(sample.New(o), n)
+	o.Mixed = true
+	got := take(sample.New(o), n)
+	ofSender, count := map[string]string{}, map[string]int{}
+	for i := range got {
+		m := &got[i]
+		if known, ok := ofSender[m.From]; ok && known != m.Source {
+			t.Errorf("%s writes by %s and %s", m.From, known, m.Source)
+		}
+		ofSender[m.From] = m.Source
+		count[m.Source]++
+		m.Source = message.SourceNative
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("mixed ones differ:\n%s", diff)
+	}
+	if len(count) != 4 || count[message.SourceNative] < n/3 || count["whatsapp"] < n/10 {
+		t.Errorf("messages of each source: %v", count)
+	}
+}
+
 // TestMessagesAreValid sends the messages through the door that a webhook has to
 // pass.
 func TestMessagesAreValid(t *testing.T) {

@@ -3,6 +3,8 @@ package sample
 import (
 	"math"
 	"strings"
+
+	"lyftr/internal/message"
 )
 
 // senders are the people who write, the busiest first. They do not depend on
@@ -54,6 +56,19 @@ func newSenders(n int, all []*vocabulary) *senders {
 
 // number returns the number of the sender of a rank, the first being 0.
 func (s *senders) number(rank int) string { return s.numbers[s.ends[rank]:s.ends[rank+1]] }
+
+// sourceOf is the source of all messages of the sender of a rank.
+func sourceOf(rank int) string {
+	switch n := scale(mix(uint64(rank)+goldenGamma), 20); {
+	case n < 12:
+		return message.SourceNative
+	case n < 17:
+		return "whatsapp"
+	case n < 19:
+		return "twilio"
+	}
+	return "standard"
+}
 
 // Businesses get messages; these are numbers that nobody has.
 const (

@@ -129,7 +129,7 @@ func TestOpenRefused(t *testing.T) {
 	}{
 		{"password", as(t, url, "lyftr", password), Options{}, "password authentication failed"},
 		{"database", strings.Replace(url, databaseName(t, url), "nowhere", 1), Options{}, `database "nowhere" does not exist`},
-		{"newer", newer, Options{}, "the database has schema version 999 and this lyftr knows 2 at most: use a newer lyftr"},
+		{"newer", newer, Options{}, "the database has schema version 999 and this lyftr knows 3 at most: use a newer lyftr"},
 		{"newer, for reading", newer, Options{ReadOnly: true}, "use a newer lyftr"},
 		{"empty, for reading", url, Options{ReadOnly: true}, "start lyftr serve once"},
 		{"encoding", server.NewDatabaseLike(t, "TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'"), Options{}, "has the encoding LATIN1: lyftr needs UTF8"},

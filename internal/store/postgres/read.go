@@ -36,10 +36,11 @@ func (c *condition) where() string {
 }
 
 // matching is the condition of a filter. Sender, recipient and times are served
-// by the indexes of those names, the text by messages_search where there is one.
+// by the indexes of those names, the text by messages_search where there is one,
+// a source by messages_by_source, but for native ones, which are not in it.
 func matching(f message.Filter) *condition {
 	c := &condition{}
-	if !storable(f.From) || !storable(f.To) || strings.ContainsRune(f.Text, 0) {
+	if !storable(f.From) || !storable(f.To) || !storable(f.Source) || strings.ContainsRune(f.Text, 0) {
 		c.and("false")
 		return c
 	}
@@ -48,6 +49,12 @@ func matching(f message.Filter) *condition {
 	}
 	if f.To != "" {
 		c.and("to_msisdn = " + c.arg(f.To))
+	}
+	if f.Source != "" {
+		c.and("source = " + c.arg(f.Source))
+		if f.Source != message.SourceNative {
+			c.and(notNative)
+		}
 	}
 	// The seconds alone say nothing new, but the server has statistics of a column
 	// and none of a pair.
@@ -70,6 +77,9 @@ func matching(f message.Filter) *condition {
 	}
 	return c
 }
+
+// notNative is the condition of the index messages_by_source.
+const notNative = "source <> '" + message.SourceNative + "'"
 
 // storable reports whether a text of the database can be that one: it takes no
 // NUL, and nothing but UTF-8.
@@ -196,12 +206,18 @@ func (s *Store) List(ctx context.Context, q message.Query) (p message.Page, err 
 	}
 	// One more than asked for tells whether there is a next page.
 	pages := func(b *pgx.Batch) { page(b, &p.Messages, q.Filter, q.Order, after, q.Limit+1, q.Offset) }
-	if onlyTimes(q.Filter) && q.Filter != (message.Filter{}) {
+	switch {
+	case q.NoTotal:
+		p.Total = -1
+		b := newRead()
+		pages(b)
+		err = s.read(ctx, "list messages", b)
+	case summable(q.Filter) && q.Filter != (message.Filter{}):
 		err = s.readSummed(ctx, "list messages", func(b *pgx.Batch, summed int64) {
 			countTimes(b, &p.Total, q.Filter, summed)
 			pages(b)
 		})
-	} else {
+	default:
 		b := newRead()
 		count(b, &p.Total, q.Filter)
 		pages(b)

@@ -195,7 +195,7 @@ func TestPlans(t *testing.T) {
 	server := sharedServer(t)
 	url := server.NewDatabase(t)
 	openStore(t, url, Options{})
-	server.Exec(t, url, `INSERT INTO messages SELECT i, 1, 'id' || i, '+1' || i % 5000, '+2' || i % 300, 'ts', 'text', now(), 'native', 1700000000 + i * 60, 0,
+	server.Exec(t, url, `INSERT INTO messages SELECT i, 1, 'id' || i, '+1' || i % 5000, '+2' || i % 300, 'ts', 'text', now(), CASE WHEN i % 10 = 0 THEN 'whatsapp' ELSE 'native' END, 1700000000 + i * 60, 0,
 		'some words ' || md5(i::text) FROM generate_series(1, 50000) AS i`)
 	server.Exec(t, url, `INSERT INTO statuses SELECT 'whatsapp', 'id' || i / 3, 'status' || i % 3, '+2' || i % 300, now(), '2025-01-01'::timestamptz + i * '1 second'::interval
 		FROM generate_series(1, 50000) AS i`)
@@ -223,6 +223,17 @@ func TestPlans(t *testing.T) {
 		}},
 		{"a page of a sender", "messages_by_sender", func(b *pgx.Batch) { page(b, &messages, message.Filter{From: "+17"}, message.Ascending, nil, 51, 0) }},
 		{"a page of a recipient", "messages_by_recipient", func(b *pgx.Batch) { page(b, &messages, message.Filter{To: "+27"}, message.Ascending, nil, 51, 0) }},
+		{"a page of a source", "messages_by_source", func(b *pgx.Batch) {
+			page(b, &messages, message.Filter{Source: "whatsapp"}, message.Descending, nil, 51, 0)
+		}},
+		{"the count of a source", "messages_by_source", func(b *pgx.Batch) { count(b, &n, message.Filter{Source: "whatsapp"}) }},
+		{"the count of what is not native", "messages_by_source", func(b *pgx.Batch) {
+			c := others(message.Filter{})
+			b.Queue("SELECT count(*) FROM messages"+c.where(), c.args...)
+		}},
+		{"a page of native ones", "messages_by_time", func(b *pgx.Batch) {
+			page(b, &messages, message.Filter{Source: message.SourceNative}, message.Descending, nil, 51, 0)
+		}},
 		{"the count of a sender", "messages_by_sender", func(b *pgx.Batch) { count(b, &n, message.Filter{From: "+17"}) }},
 		{"the count of a rare text", "messages_search", func(b *pgx.Batch) { count(b, &n, message.Filter{Text: "c4ca4238a0b9"}) }},
 		{"a page of a rare text", "messages_search", func(b *pgx.Batch) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,14 +16,19 @@ func (s *Store) Stats(ctx context.Context, f message.Filter) (st message.Stats, 
 		page(b, &first, f, message.Ascending, nil, 1, 0)
 		page(b, &last, f, message.Descending, nil, 1, 0)
 	}
-	if f == (message.Filter{}) {
+	if summable(f) && timesOf(f) == (message.Filter{}) {
 		err = s.readSummed(ctx, "stats", func(b *pgx.Batch, summed int64) {
 			c := &condition{}
 			tail := c.arg(summed)
+			less := ""
+			if f.Source != "" {
+				less = " UNION ALL SELECT from_msisdn, -count(*) FROM messages" + others(f).where() + " GROUP BY from_msisdn"
+			}
 			// Served by the primary keys.
 			topSenders(b, &st, c, `SELECT from_msisdn, sum(messages)::bigint AS messages FROM (
 				SELECT from_msisdn, messages FROM senders
-				UNION ALL SELECT from_msisdn, count(*) FROM messages WHERE tx >= `+tail+` GROUP BY from_msisdn) AS parts GROUP BY from_msisdn`)
+				UNION ALL SELECT from_msisdn, count(*) FROM messages WHERE tx >= `+tail+` GROUP BY from_msisdn`+less+`)
+				AS parts GROUP BY from_msisdn HAVING sum(messages) > 0`)
 			edges(b)
 		})
 	} else {
@@ -59,26 +65,30 @@ func topSenders(b *pgx.Batch, st *message.Stats, c *condition, bySender string) 
 
 // Timeline implements message.Store.
 func (s *Store) Timeline(ctx context.Context, f message.Filter, bucket message.Bucket) ([]message.BucketCount, error) {
-	t := &timeline{bucket: bucket, counts: map[int64]int64{}}
-	if onlyTimes(f) {
+	t := &timeline{bucket: bucket, most: message.MaxBuckets + 1, counts: map[int64]int64{}}
+	if summable(f) {
 		if err := s.checkSpan(ctx, f, bucket); err != nil {
 			return nil, err
 		}
 	}
 	first, end, rest, ok := hours(f)
 	var err error
-	if onlyTimes(f) && bucket >= message.Hour && ok {
+	if summable(f) && bucket >= message.Hour && ok {
 		err = s.readSummed(ctx, "timeline", func(b *pgx.Batch, summed int64) {
+			if f.Source != "" {
+				t.most = nil // most of them may come to 0
+				t.messages(b, others(f), -1)
+			}
 			c := &condition{}
 			t.queue(b, c, "SELECT hour * 3600 - 62135596800 AS ts_unix, messages FROM hours WHERE hour >= "+c.arg(first)+" AND hour < "+c.arg(end))
-			t.messages(b, inHours(first, end, summed))
+			t.messages(b, inHours(first, end, summed), 1)
 			for _, f := range rest {
-				t.messages(b, matching(f))
+				t.messages(b, matching(f), 1)
 			}
 		})
 	} else {
 		b := newRead()
-		t.messages(b, matching(f))
+		t.messages(b, matching(f), 1)
 		err = s.read(ctx, "timeline", b)
 	}
 	if err != nil {
@@ -106,12 +116,13 @@ func (s *Store) checkSpan(ctx context.Context, f message.Filter, bucket message.
 // timeline gathers counts by bucket.
 type timeline struct {
 	bucket message.Bucket
+	most   any // of the buckets that a query returns, nil for all
 	counts map[int64]int64
 }
 
-// messages queues the messages of a condition.
-func (t *timeline) messages(b *pgx.Batch, c *condition) {
-	t.queue(b, c, "SELECT ts_unix, 1 AS messages FROM messages"+c.where())
+// messages queues the messages of a condition, of which each counts so much.
+func (t *timeline) messages(b *pgx.Batch, c *condition, each int) {
+	t.queue(b, c, "SELECT ts_unix, "+strconv.Itoa(each)+" AS messages FROM messages"+c.where())
 }
 
 // queue queues what a query for messages by ts_unix comes to.
@@ -119,13 +130,15 @@ func (t *timeline) queue(b *pgx.Batch, c *condition, counted string) {
 	width := c.arg(t.bucket.Seconds())
 	// Buckets before 1970 begin before their messages too.
 	b.Queue(`SELECT ts_unix - ((ts_unix % `+width+`) + `+width+`) % `+width+` AS start, sum(messages)::bigint
-		FROM (`+counted+`) AS counted GROUP BY start LIMIT `+c.arg(message.MaxBuckets+1), c.args...).Query(func(rows pgx.Rows) error {
+		FROM (`+counted+`) AS counted GROUP BY start LIMIT `+c.arg(t.most), c.args...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var start, n int64
 			if err := rows.Scan(&start, &n); err != nil {
 				return err
 			}
-			t.counts[start] += n
+			if t.counts[start] += n; t.counts[start] == 0 {
+				delete(t.counts, start)
+			}
 		}
 		return rows.Err()
 	})

@@ -121,9 +121,27 @@ func (w *watcher) sumOnce(ctx context.Context, step int) (more bool, err error) 
 	return more && err == nil, err
 }
 
-// onlyTimes reports whether a filter chooses by times alone, if at all: then the
-// sums may answer.
-func onlyTimes(f message.Filter) bool { return f.From == "" && f.To == "" && f.Text == "" }
+// summable reports whether a filter chooses by times alone, if at all: then the
+// sums may answer. So they do for native messages, less those that are not.
+func summable(f message.Filter) bool {
+	if f.Source == message.SourceNative {
+		f.Source = ""
+	}
+	return f.OnlyTimes()
+}
+
+// timesOf is what a filter says of times.
+func timesOf(f message.Filter) message.Filter {
+	return message.Filter{Since: f.Since, Until: f.Until}
+}
+
+// others is the condition of what is within the times of a filter of native
+// messages, and is not native. Served by messages_by_source.
+func others(f message.Filter) *condition {
+	c := matching(timesOf(f))
+	c.and(notNative)
+	return c
+}
 
 // readSummed is read for queries that have to know how far the sums go.
 func (s *Store) readSummed(ctx context.Context, what string, queue func(b *pgx.Batch, summed int64)) error {
@@ -189,7 +207,7 @@ func inHours(first, end, summed int64) *condition {
 	return c
 }
 
-// countTimes queues the count of what a filter of times matches.
+// countTimes queues the count of what a summable filter matches.
 func countTimes(b *pgx.Batch, to *int64, f message.Filter, summed int64) {
 	add := func(query string, args ...any) {
 		b.Queue(query, args...).QueryRow(func(row pgx.Row) error {
@@ -200,6 +218,11 @@ func countTimes(b *pgx.Batch, to *int64, f message.Filter, summed int64) {
 		})
 	}
 	*to = 0
+	if f.Source != "" {
+		c := others(f)
+		add("SELECT -count(*) FROM messages"+c.where(), c.args...)
+		f = timesOf(f)
+	}
 	first, end, rest, ok := hours(f)
 	if !ok {
 		rest = []message.Filter{f}

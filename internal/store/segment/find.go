@@ -49,7 +49,7 @@ func (s *Segment) Find(fetch Fetch, c *Condition) (sure, maybe Set, err error) {
 		if both != nil {
 			set.and(both)
 		}
-		if set.empty() {
+		if set.Empty() {
 			return nil, nil, nil
 		}
 		both = set
@@ -234,7 +234,7 @@ func (f *finder) long(word string) (long Set, err error) {
 		if long != nil {
 			set.and(long)
 		}
-		if long = set; long.empty() {
+		if long = set; long.Empty() {
 			return nil, nil
 		}
 	}

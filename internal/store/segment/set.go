@@ -139,7 +139,8 @@ func (s Set) len() (n int) {
 	return n
 }
 
-func (s Set) empty() bool {
+// Empty reports whether there is no message in s.
+func (s Set) Empty() bool {
 	for _, b := range s {
 		if b != nil && *b != (Bits{}) {
 			return false

@@ -21,6 +21,7 @@ type choice struct {
 	ctx    context.Context
 	sn     *snapshot
 	found  *found
+	source *sourced
 	chunks []chosen
 	tail   []tailRow // by time
 }
@@ -75,6 +76,9 @@ func (s *Store) choose(ctx context.Context, sn *snapshot, f message.Filter) (*ch
 		return nil, err
 	}
 	if !nothing {
+		if c.source, err = sn.sourced(ctx, f); err != nil {
+			return nil, err
+		}
 		chunks := 0
 		for i := range sn.segments {
 			chunks += len(sn.segments[i].Chunks)
@@ -97,7 +101,7 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 	l := c.sn.segments[i]
 	first, last := beginning(f), end(f)
 	inTime := func(n segment.Chunk) bool { return n.Count > 0 && n.Max >= first && n.Min <= last }
-	if !slices.ContainsFunc(l.Chunks, inTime) {
+	if !slices.ContainsFunc(l.Chunks, inTime) || c.source.none(l) {
 		return nil
 	}
 	fetch := c.sn.fetch(c.ctx, l.id)
@@ -117,7 +121,18 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 		e := chosen{chunk: l.First + int64(k), segment: i, count: n.Count, min: n.Min, max: n.Max}
 		holes := c.sn.holes[e.chunk]
 		whole := n.Min >= first && n.Max <= last && !inDoubt(f, n.Min) && !inDoubt(f, n.Max)
-		if condition == nil && whole {
+		yes, ask := got.of(k)
+		if condition != nil && yes == (segment.Bits{}) && ask == (segment.Bits{}) {
+			continue
+		}
+		own, err := c.source.of(c.ctx, e.chunk)
+		if err != nil {
+			return err
+		}
+		if !own.All && own.Bits == nil {
+			continue
+		}
+		if condition == nil && whole && own.All {
 			if holes != nil {
 				e.count -= holes.Len()
 			}
@@ -126,18 +141,18 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 			}
 			continue
 		}
-		if set := got.sure; whole && holes == nil && set != nil && set[k] != nil && (got.maybe == nil || got.maybe[k] == nil) {
+		if set := got.sure; whole && holes == nil && own.All && set != nil && set[k] != nil && (got.maybe == nil || got.maybe[k] == nil) {
 			// The set is nobody else's: no need to copy it.
 			if e.bits, e.count = set[k], set[k].Len(); e.count > 0 {
 				c.chunks = append(c.chunks, e)
 			}
 			continue
 		}
-		yes, ask := got.of(k)
-		if condition != nil && yes == (segment.Bits{}) && ask == (segment.Bits{}) {
-			continue
-		}
-		if !whole {
+		// What was removed meanwhile may be in one of the two: of equal numbers of
+		// messages both have the same, since whatever is missing is missing for ever.
+		if condition == nil && whole && own.Count == n.Count {
+			yes = *own.Bits
+		} else if condition == nil || !whole {
 			columns, err := l.Columns(fetch, k)
 			if err != nil {
 				return err
@@ -146,6 +161,10 @@ func (c *choice) addSegment(i int, f message.Filter, condition *segment.Conditio
 				yes = columns.Present
 			}
 			narrow(f, &columns, &yes, &ask)
+		}
+		if !own.All {
+			yes.And(own.Bits)
+			ask.And(own.Bits)
 		}
 		if holes != nil {
 			yes.AndNot(holes)
@@ -190,13 +209,22 @@ func (a *answer) of(chunk int) (yes, ask segment.Bits) {
 }
 
 func (c *choice) ask(l located, fetch segment.Fetch, f message.Filter, condition *segment.Condition) (a answer, err error) {
-	if isSearch(f) {
-		a.sure, a.known, err = c.found.get(foundKey{l.id, message.Fold(f.Text)}, len(l.Chunks))
-		if a.known || err != nil {
-			return a, err
-		}
+	if f.Text == "" || f.From != "" || f.To != "" {
+		a.sure, a.maybe, err = l.Find(fetch, condition)
+		return a, err
+	}
+	key := foundKey{l.id, message.Fold(f.Text)}
+	if a.sure, a.known, err = c.found.get(key, len(l.Chunks)); a.known || err != nil {
+		return a, err
+	}
+	if a.maybe = c.source.few(l); a.maybe != nil {
+		return a, nil
 	}
 	a.sure, a.maybe, err = l.Find(fetch, condition)
+	if err == nil && a.maybe.Empty() {
+		c.found.put(key, a.sure)
+		a.known = true
+	}
 	return a, err
 }
 

@@ -16,7 +16,8 @@ import (
 )
 
 // indexer makes the segments, behind the acknowledgement: one goroutine makes
-// them of new messages as soon as a chunk is full, another merges them. What
+// them of new messages as soon as a chunk is full, another merges them, a third
+// notes of which sources the messages of their chunks are. What
 // they write goes through the writer in steps of some hundred kilobytes, and
 // counts from the transaction on that names the segment in the table segments.
 type indexer struct {
@@ -25,8 +26,9 @@ type indexer struct {
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 
-	full  chan struct{} // a chunk is full
-	built chan struct{} // there may be something to merge or to clear away
+	full    chan struct{} // a chunk is full
+	built   chan struct{} // there may be something to merge or to clear away
+	covered chan struct{} // there may be chunks whose sources are not noted
 
 	remakes atomic.Int64 // how often all segments were thrown away
 	damaged atomic.Bool  // one of the segments that there are since is
@@ -63,7 +65,7 @@ const mostNumbers = 200_000
 // store themselves; close ends them.
 func startIndexer(ctx context.Context, s *Store) error {
 	x := &indexer{
-		store: s, full: make(chan struct{}, 1), built: make(chan struct{}, 1), numbers: map[string]uint32{},
+		store: s, full: make(chan struct{}, 1), built: make(chan struct{}, 1), covered: make(chan struct{}, 1), numbers: map[string]uint32{},
 	}
 	var err error
 	x.segments, err = s.headers.read(ctx, s.readDB)
@@ -89,6 +91,7 @@ func startIndexer(ctx context.Context, s *Store) error {
 		x.run("clear segments away", nil, x.clearLeftovers)
 		x.run("merge segments", x.built, x.merge)
 	})
+	x.done.Go(func() { x.run("note sources", x.covered, x.noteSources) })
 	return nil
 }
 
@@ -222,6 +225,7 @@ func (x *indexer) build() (again bool, err error) {
 	err = x.buildFrom(next, chunks)
 	if err == nil {
 		poke(x.built)
+		poke(x.covered)
 	}
 	return true, err
 }

@@ -19,7 +19,7 @@ const most = 20_000
 // list returns up to limit of the messages chosen, behind a position or behind
 // so many others. There are more of them than offset.
 func (c *choice) list(f message.Filter, o message.Order, after *message.Position, limit int, offset int64) ([]message.Message, error) {
-	if f.From == "" && f.To == "" && f.Text == "" && (after != nil || offset <= fewOffset) {
+	if f.OnlyTimes() && (after != nil || offset <= fewOffset) {
 		return c.sn.listByTime(c.ctx, f, o, after, limit, offset)
 	}
 	first, last, offset, err := c.seconds(o, after, limit, offset)
@@ -34,7 +34,7 @@ func (c *choice) list(f message.Filter, o message.Order, after *message.Position
 	if err != nil {
 		return nil, err
 	}
-	if f.From == "" && f.To == "" && f.Text == "" || until-before > most {
+	if f.OnlyTimes() || until-before > most {
 		// The index knows the order within the seconds.
 		narrow := f
 		narrow.Since = later(f.Since, time.Unix(first, 0))

@@ -95,10 +95,10 @@ func (x *indexer) remake() error {
 	return x.clear(ids...)
 }
 
-// forgetSegments takes all segments out of the table; the holes in them mean
-// nothing then.
+// forgetSegments takes all segments out of the table, and what goes with them;
+// the holes in them mean nothing then.
 func forgetSegments(ctx context.Context, c *sql.Conn) error {
-	_, err := c.ExecContext(ctx, "DELETE FROM segments; DELETE FROM holes")
+	_, err := c.ExecContext(ctx, "DELETE FROM segments; DELETE FROM holes; DELETE FROM chunk_sources")
 	return err
 }
 

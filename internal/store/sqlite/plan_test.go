@@ -124,7 +124,7 @@ func wantNoScan(t *testing.T, what, plan string) {
 	for step := range strings.SplitSeq(plan, "\n") {
 		switch {
 		case !strings.HasPrefix(step, "SCAN "),
-			step == "SCAN segments", step == "SCAN holes",
+			step == "SCAN segments", step == "SCAN holes", step == "SCAN chunk_sources",
 			step == "SCAN wanted VIRTUAL TABLE INDEX 1:", step == "SCAN json_each VIRTUAL TABLE INDEX 1:", // the ids that were asked for
 			step == "SCAN CONSTANT ROW",
 			step == "SCAN messages USING INDEX messages_by_time",
@@ -176,6 +176,10 @@ func TestReadPlans(t *testing.T) {
 			}
 		}
 		filters[strings.Join(name, ", ")] = f
+		if mask%7 == 0 {
+			f.Source = message.SourceNative
+			filters[strings.Join(append(name, "source"), ", ")] = f
+		}
 	}
 	for name, f := range filters {
 		byTime := f.From == "" && f.To == "" && f.Text == ""
@@ -242,6 +246,15 @@ func TestReadPlans(t *testing.T) {
 			wantPlan(t, fmt.Sprintf("the list with %+v, %s", tt.filter, order), got[len(got)-1], []string{tt.want}, "TEMP B-TREE")
 		}
 	}
+	near := plans(t, s, func() {
+		q := message.Query{Filter: message.Filter{Text: "e"}, Order: message.Descending, Limit: 20, NoTotal: true}
+		if _, err := s.List(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	})
+	wantPlan(t, "how far to look", near[len(near)-2], []string{"SCAN messages USING COVERING INDEX messages_by_time"}, "TEMP B-TREE")
+	wantPlan(t, "a list that is near", near[len(near)-1],
+		[]string{"SEARCH messages USING INDEX messages_by_time ((ts_unix,ts_nanos,message_id,source)>(?,?,?,?))"}, "TEMP B-TREE")
 	for source, want := range map[string]string{
 		"":                   "SEARCH messages USING INDEX messages_identity (message_id=?)",
 		message.SourceNative: "SEARCH messages USING INDEX messages_identity (message_id=? AND source=?)",

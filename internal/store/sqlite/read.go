@@ -55,6 +55,9 @@ func matching(f message.Filter) *condition {
 	if f.To != "" {
 		c.and("to_msisdn = ?", f.To)
 	}
+	if f.Source != "" {
+		c.and("source = ?", f.Source)
+	}
 	if !f.Since.IsZero() {
 		c.and("(ts_unix, ts_nanos) >= (?, ?)", f.Since.Unix(), f.Since.Nanosecond())
 	}
@@ -145,6 +148,9 @@ func (s *Store) List(ctx context.Context, q message.Query) (page message.Page, e
 	if err != nil {
 		return message.Page{}, err
 	}
+	if q.NoTotal {
+		page.Total = -1
+	}
 	if len(page.Messages) > q.Limit {
 		page.Messages = page.Messages[:q.Limit]
 		last := page.Messages[q.Limit-1]
@@ -164,55 +170,103 @@ func (s *Store) page(ctx context.Context, tx *sql.Tx, q message.Query, after *me
 	if err != nil {
 		return message.Page{}, err
 	}
-	if q.Filter == (message.Filter{}) && q.Offset <= fewOffset {
+	if q.Offset <= fewOffset && (q.Filter == (message.Filter{}) || q.NoTotal && q.OnlyTimes()) {
 		page.Total = sn.last - sn.removed
 		page.Messages, err = sn.listByTime(ctx, q.Filter, q.Order, after, q.Limit+1, q.Offset)
 		return page, err
+	}
+	near := false
+	if q.From == "" && q.To == "" && q.Offset == 0 && !q.OnlyTimes() && (q.NoTotal || q.Text == "") {
+		if page.Messages, near, err = sn.listNear(ctx, q.Filter, q.Order, after, q.Limit+1); err != nil || near && q.NoTotal {
+			return page, err
+		}
 	}
 	c, err := s.choose(ctx, sn, q.Filter)
 	if err != nil {
 		return message.Page{}, err
 	}
-	page.Total = c.total()
-	if q.Offset >= page.Total {
+	if page.Total = c.total(); near {
+		return page, nil
+	}
+	if page.Messages = nil; q.Offset >= page.Total {
 		return page, nil // past the end, or nothing matches
 	}
 	page.Messages, err = c.list(q.Filter, q.Order, after, q.Limit+1, q.Offset)
 	return page, err
 }
 
-// byTime is a query that walks along messages_by_time, which serves the order,
-// the times and the position. Its last arguments are a limit and an offset.
-func byTime(columns string, f message.Filter, o message.Order, after *message.Position) (query string, args []any) {
-	c := matching(f)
-	direction, behind := "ASC", ">"
+// nearRows is how many messages are looked at for each one of a page before they
+// are chosen by the segments.
+const nearRows = 40
+
+// listNear lists the first messages that match if they are among the first there
+// are, in order, as where most match. ok says that they were.
+func (sn *snapshot) listNear(ctx context.Context, f message.Filter, o message.Order, after *message.Position, limit int) (list []message.Message, ok bool, err error) {
+	// A position is within the times, and the index goes by one bound at each end.
+	begin, end := &f.Since, &f.Until
 	if o == message.Descending {
-		direction, behind = "DESC", "<"
+		begin, end = end, begin
 	}
 	if after != nil {
-		c.and("(ts_unix, ts_nanos, message_id, source) "+behind+" (?, ?, ?, ?)",
-			after.At.Unix(), after.At.Nanosecond(), after.ID, after.Source)
+		*begin = time.Time{}
+	}
+	all := message.Filter{Since: f.Since, Until: f.Until}
+	query, args := byTime("ts_unix, ts_nanos, message_id, source", all, o, after, nil)
+	var last message.Position
+	var unix, nanos int64
+	err = sn.tx.QueryRowContext(ctx, query, append(args, 1, nearRows*limit)...).Scan(&unix, &nanos, &last.ID, &last.Source)
+	var until *message.Position
+	switch {
+	case errors.Is(err, sql.ErrNoRows): // there are not so many
+	case err != nil:
+		return nil, false, err
+	default:
+		last.At = time.Unix(unix, nanos)
+		until, *end = &last, time.Time{}
+	}
+	query, args = byTime(messageColumns, f, o, after, until)
+	list, err = sn.list(ctx, query, append(args, limit, 0)...)
+	return list, len(list) == limit || until == nil, err
+}
+
+// byTime is a query that walks along messages_by_time, which serves the order,
+// the times and the positions: behind one, and up to another, which may be nil.
+// Its last arguments are a limit and an offset.
+func byTime(columns string, f message.Filter, o message.Order, after, until *message.Position) (query string, args []any) {
+	c := matching(f)
+	direction, behind, before := "ASC", ">", "<="
+	if o == message.Descending {
+		direction, behind, before = "DESC", "<", ">="
+	}
+	for _, end := range []struct {
+		at      *message.Position
+		compare string
+	}{{after, behind}, {until, before}} {
+		if p := end.at; p != nil {
+			c.and("(ts_unix, ts_nanos, message_id, source) "+end.compare+" (?, ?, ?, ?)", p.At.Unix(), p.At.Nanosecond(), p.ID, p.Source)
+		}
 	}
 	return "SELECT " + columns + " FROM messages" + c.where() +
 		strings.ReplaceAll(" ORDER BY ts_unix #, ts_nanos #, message_id #, source #", "#", direction) + " LIMIT ? OFFSET ?", c.args
 }
 
 func (sn *snapshot) listByTime(ctx context.Context, f message.Filter, o message.Order, after *message.Position, limit int, offset int64) ([]message.Message, error) {
-	query, args := byTime(messageColumns, f, o, after)
-	rows, err := sn.tx.QueryContext(ctx, query, append(args, limit, offset)...)
+	query, args := byTime(messageColumns, f, o, after, nil)
+	return sn.list(ctx, query, append(args, limit, offset)...)
+}
+
+// list reads the messages that a query finds.
+func (sn *snapshot) list(ctx context.Context, query string, args ...any) (messages []message.Message, err error) {
+	rows, err := sn.tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	messages := make([]message.Message, 0, limit)
-	for rows.Next() {
+	err = eachRowOf(rows, func(rows *sql.Rows) error {
 		m, err := scanMessage(rows)
-		if err != nil {
-			return nil, err
-		}
 		messages = append(messages, m)
-	}
-	return messages, rows.Err()
+		return err
+	})
+	return messages, err
 }
 
 // Get implements message.Store.

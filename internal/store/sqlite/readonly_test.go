@@ -192,8 +192,8 @@ func TestReadOnlyRefused(t *testing.T) {
 		refused(t, path, "start lyftr serve once")
 	})
 	for name, tt := range map[string]struct{ change, want string }{
-		"older": {"DELETE FROM goose_db_version WHERE version_id > 1", "has schema version 1 and this lyftr reads 3: start lyftr serve once"},
-		"newer": {"INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)", "has schema version 99 and this lyftr knows 3 at most: use a newer lyftr"},
+		"older": {"DELETE FROM goose_db_version WHERE version_id > 1", "has schema version 1 and this lyftr reads 4: start lyftr serve once"},
+		"newer": {"INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)", "has schema version 99 and this lyftr knows 4 at most: use a newer lyftr"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := newPath(t)

@@ -23,11 +23,19 @@ func (s *Store) Walk(ctx context.Context, f message.Filter, o message.Order, yie
 	if o != message.Descending {
 		o = message.Ascending
 	}
+	along, err := s.isAlong(ctx, f)
+	if err != nil {
+		return err
+	}
 	var after *message.Position
 	for more := true; more; {
 		var page []message.Message
 		err := s.read(ctx, "walk messages", func(ctx context.Context, tx *sql.Tx) (err error) {
-			page, more, err = s.pageBehind(ctx, tx, f, o, after)
+			if along {
+				page, more, err = pageByTime(ctx, tx, f, o, after)
+			} else {
+				page, more, err = s.pageBehind(ctx, tx, f, o, after)
+			}
 			return err
 		})
 		if err != nil {
@@ -46,12 +54,37 @@ func (s *Store) Walk(ctx context.Context, f message.Filter, o message.Order, yie
 	return nil
 }
 
+// alongShare is the least share of all messages, one of so many, for which a walk
+// goes along all of them: then it costs less than to choose those of each page.
+const alongShare = 4
+
+// isAlong reports whether a walk goes along all messages within the filter's
+// times, by an index that has all else that the filter asks for.
+func (s *Store) isAlong(ctx context.Context, f message.Filter) (along bool, err error) {
+	if f.From != "" || f.To != "" || f.Text != "" {
+		return false, nil
+	}
+	if f.OnlyTimes() {
+		return true, nil
+	}
+	err = s.read(ctx, "walk messages", func(ctx context.Context, tx *sql.Tx) error {
+		sn, err := s.snapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		c, err := s.choose(ctx, sn, f)
+		if err != nil {
+			return err
+		}
+		along = c.total() >= (sn.last-sn.removed)/alongShare
+		return nil
+	})
+	return along, err
+}
+
 // pageBehind returns the first messages that match behind a position, or of all
 // if there is none, and whether there may be more of them.
 func (s *Store) pageBehind(ctx context.Context, tx *sql.Tx, f message.Filter, o message.Order, after *message.Position) (page []message.Message, more bool, err error) {
-	if f.From == "" && f.To == "" && f.Text == "" {
-		return pageByTime(ctx, tx, f, o, after)
-	}
 	sn, err := s.snapshot(ctx, tx)
 	if err != nil {
 		return nil, false, err
@@ -69,7 +102,7 @@ func (s *Store) pageBehind(ctx context.Context, tx *sql.Tx, f message.Filter, o 
 }
 
 func pageByTime(ctx context.Context, tx *sql.Tx, f message.Filter, o message.Order, after *message.Position) (page []message.Message, more bool, err error) {
-	query, args := byTime(fullColumns, f, o, after)
+	query, args := byTime(fullColumns, f, o, after, nil)
 	rows, err := tx.QueryContext(ctx, query, append(args, walkPage, 0)...)
 	if err != nil {
 		return nil, false, err

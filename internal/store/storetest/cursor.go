@@ -141,7 +141,7 @@ func wantBadCursor(t *testing.T, what string, s message.Store, q message.Query) 
 
 func testCursorRefused(t *testing.T, d *db) {
 	save(t, d, manyTies()...)
-	filter := message.Filter{From: "+1", To: "+200", Since: instant("1960-01-01T00:00:00Z"), Until: instant(noon), Text: "x"}
+	filter := message.Filter{From: "+1", To: "+200", Since: instant("1960-01-01T00:00:00Z"), Until: instant(noon), Text: "x", Source: message.SourceNative}
 	q := message.Query{Limit: 1, Filter: filter, Order: message.Ascending}
 	cursor := list(t, d, q).NextCursor
 	if cursor == "" {
@@ -161,6 +161,8 @@ func testCursorRefused(t *testing.T, d *db) {
 		"other until":           func(q *message.Query) { q.Until = q.Until.Add(1) },
 		"other text":            func(q *message.Query) { q.Text = "xa" },
 		"no text":               func(q *message.Query) { q.Text = "" },
+		"other source":          func(q *message.Query) { q.Source = "Native" },
+		"no source":             func(q *message.Query) { q.Source = "" },
 		"no filter":             func(q *message.Query) { q.Filter = message.Filter{} },
 	} {
 		other := q

@@ -130,6 +130,14 @@ func testListFilters(t *testing.T, d *db) {
 		{"text", message.Filter{Text: "hello"}, "1 2 6"},
 		{"text and from", message.Filter{Text: "WORLD", From: "+1"}, "2"},
 		{"text and to", message.Filter{Text: "o", To: "+9"}, "1 4 6"},
+		{"source", message.Filter{Source: message.SourceNative}, "1 2 3 4 5"},
+		{"another source", message.Filter{Source: "twilio"}, "6"},
+		{"source, in its case", message.Filter{Source: "Twilio"}, ""},
+		{"source is not a pattern", message.Filter{Source: "%"}, ""},
+		{"source, none of the kind", message.Filter{Source: "native "}, ""},
+		{"source and from", message.Filter{Source: message.SourceNative, From: "+1"}, "1 2"},
+		{"source and text", message.Filter{Source: "twilio", Text: "hello"}, "6"},
+		{"source and since", message.Filter{Source: message.SourceNative, Since: at("2025-01-15T10:00:00.5Z")}, "3 4 5"},
 		{"all", message.Filter{From: "+1", To: "+9", Since: at("2025-01-15T09:00:00Z"), Until: at("2025-01-15T12:00:00Z"), Text: "ell"}, "1 6"},
 		{"all but one", message.Filter{From: "+1", To: "+9", Since: at("2025-01-15T09:00:00.1Z"), Until: at("2025-01-15T12:00:00Z"), Text: "ell"}, "6"},
 	}
@@ -140,6 +148,9 @@ func testListFilters(t *testing.T, d *db) {
 			wantEqual(t, "IDs", want, ids(page.Messages))
 			wantEqual(t, "total", int64(len(want)), page.Total)
 			wantEqual(t, "next cursor", "", page.NextCursor)
+			page = list(t, d, message.Query{Limit: message.MaxLimit, Filter: tt.filter, NoTotal: true})
+			wantEqual(t, "IDs without a total", want, ids(page.Messages))
+			wantEqual(t, "no total", -1, page.Total)
 
 			slices.Reverse(want)
 			page = list(t, d, message.Query{Limit: message.MaxLimit, Filter: tt.filter, Order: message.Descending})

@@ -150,8 +150,14 @@ func (m *Many) next() message.Message {
 		// Few letters, so that the order of IDs has nothing to do with that of
 		// arrival, and sources share IDs.
 		n = newMessage(fmt.Sprintf("%c%d", "aBé"[r.IntN(2)], r.IntN(2*m.made+10)), m.ts())
-		if r.IntN(4) == 0 {
-			n.Source = []string{"Twilio", "whatsapp"}[r.IntN(2)]
+		switch phase := m.made % 9000; {
+		case phase < 3000:
+			if r.IntN(4) == 0 {
+				n.Source = []string{"Twilio", "whatsapp"}[r.IntN(2)]
+			}
+		case phase < 6000: // of one source, as most are
+		default:
+			n.Source = "whatsapp"
 		}
 		if i := (identity{n.Source, n.ID}); !m.known[i] {
 			m.known[i] = true
@@ -241,7 +247,10 @@ func (m *Many) filter(t *rapid.T) message.Filter {
 		return m.model.rows[rapid.IntRange(0, len(m.model.rows)-1).Draw(t, label)]
 	}
 	half := func(label string) bool { return rapid.Bool().Draw(t, label) }
-	if rapid.IntRange(0, 7).Draw(t, "again") == 7 {
+	switch rapid.IntRange(0, 15).Draw(t, "again") {
+	case 13:
+		return message.Filter{Source: row("source of row").Source}
+	case 14, 15:
 		// A search that may have been made before, when there were others.
 		return message.Filter{Text: rapid.SampledFrom(someMoreNeedles).Draw(t, "needle")}
 	}
@@ -274,6 +283,9 @@ func (m *Many) filter(t *rapid.T) message.Filter {
 			near = near.Add(time.Duration(rapid.IntRange(-7200, 7200).Draw(t, label+" seconds")) * time.Second)
 		}
 		return near.In(time.FixedZone("", 3600))
+	}
+	if half("source?") {
+		f.Source = rapid.SampledFrom([]string{message.SourceNative, "Twilio", "whatsapp", "Native"}).Draw(t, "source")
 	}
 	if half("since?") {
 		f.Since = at("since")
@@ -348,9 +360,15 @@ func offset(t *rapid.T, length int) int64 {
 	).Draw(t, "offset"))
 }
 
+func (m *Many) query(t *rapid.T, f message.Filter) message.Query {
+	return message.Query{
+		Filter: f, Order: someOrders.Draw(t, "order"), Limit: someLimits.Draw(t, "limit"), NoTotal: rapid.Bool().Draw(t, "no total"),
+	}
+}
+
 // page compares one page by offset.
 func (m *Many) page(t *rapid.T, s message.Store, f message.Filter) {
-	q := message.Query{Filter: f, Order: someOrders.Draw(t, "order"), Limit: someLimits.Draw(t, "limit")}
+	q := m.query(t, f)
 	whole := m.model.matching(f, q.Order)
 	q.Offset = offset(t, len(whole))
 	got := list(t, s, q)
@@ -358,13 +376,13 @@ func (m *Many) page(t *rapid.T, s message.Store, f message.Filter) {
 	end := min(start+int64(q.Limit), int64(len(whole)))
 	what := fmt.Sprintf("List(%+v)", q)
 	wantEqual(t, what+": messages", listed(whole[start:end]), got.Messages)
-	wantEqual(t, what+": total", int64(len(whole)), got.Total)
+	wantEqual(t, what+": total", totalOf(q, whole), got.Total)
 	wantEqual(t, what+": whether there is a next page", end < int64(len(whole)), got.NextCursor != "")
 }
 
 // walk follows the cursors from a random offset, to the end or for some pages.
 func (m *Many) walk(t *rapid.T, s message.Store, f message.Filter) {
-	q := message.Query{Filter: f, Order: someOrders.Draw(t, "order"), Limit: someLimits.Draw(t, "limit")}
+	q := m.query(t, f)
 	whole := m.model.matching(f, q.Order)
 	q.Offset = min(offset(t, len(whole)), int64(len(whole)))
 	rest := whole[q.Offset:]
@@ -373,7 +391,7 @@ func (m *Many) walk(t *rapid.T, s message.Store, f message.Filter) {
 		n := min(q.Limit, len(rest))
 		what := fmt.Sprintf("List(%+v)", q)
 		wantEqual(t, what+": messages", listed(rest[:n]), page.Messages)
-		wantEqual(t, what+": total", int64(len(whole)), page.Total)
+		wantEqual(t, what+": total", totalOf(q, whole), page.Total)
 		rest = rest[n:]
 		wantEqual(t, what+": whether there is a next page", len(rest) > 0, page.NextCursor != "")
 		if q.Cursor = page.NextCursor; q.Cursor == "" {

@@ -203,6 +203,7 @@ func (m *model) matching(f message.Filter, o message.Order) []message.Message {
 	for i, r := range m.ordered {
 		if (f.From == "" || r.From == f.From) &&
 			(f.To == "" || r.To == f.To) &&
+			(f.Source == "" || r.Source == f.Source) &&
 			(f.Since.IsZero() || !r.At.Before(f.Since)) &&
 			(f.Until.IsZero() || r.At.Before(f.Until)) &&
 			strings.Contains(m.folded[i], needle) {

@@ -94,6 +94,14 @@ func testStatsFilters(t *testing.T, d *db) {
 			Total: 3, Senders: 2, Top: []message.SenderCount{count("+1", 2), count("+2", 1)},
 			FirstTS: "2025-01-15T10:00:00Z", LastTS: "2025-01-15T10:00:00.50Z",
 		}},
+		{"source", message.Filter{Source: "twilio"}, message.Stats{
+			Total: 1, Senders: 1, Top: []message.SenderCount{count("+3", 1)},
+			FirstTS: "2025-01-15T11:00:00Z", LastTS: "2025-01-15T11:00:00Z",
+		}},
+		{"source and times", message.Filter{Source: message.SourceNative, Since: instant("2025-01-15T10:00:00.1Z")}, message.Stats{
+			Total: 3, Senders: 2, Top: []message.SenderCount{count("+1", 2), count("+2", 1)},
+			FirstTS: "2025-01-15T10:00:00.5Z", LastTS: "2025-01-15T11:00:00.000Z",
+		}},
 		{"to and text", message.Filter{To: "+9", Text: "ONE"}, message.Stats{
 			Total: 2, Senders: 1, Top: []message.SenderCount{count("+1", 2)},
 			FirstTS: "2025-01-15T10:00:00.50Z", LastTS: "2025-01-15T11:00:00.000Z",
@@ -115,6 +123,7 @@ func testTimeline(t *testing.T, d *db) {
 		newMessage("7", "1970-01-01T00:00:00Z"),
 		newMessage("8", "1970-01-01T00:01:59Z", setFrom("+1"), setText("x")),
 		newMessage("9", "1970-01-01T02:00:00Z", setFrom("+1")),
+		newMessage("9", "1970-01-01T00:02:00Z", setSource("twilio")),
 	)
 	line := func(entries ...any) (line []message.BucketCount) {
 		for i := 0; i < len(entries); i += 2 {
@@ -132,13 +141,14 @@ func testTimeline(t *testing.T, d *db) {
 		want   []message.BucketCount
 	}{
 		{"days", message.Filter{}, message.Day, line(
-			"1969-12-30T00:00:00Z", 1, "1969-12-31T00:00:00Z", 5, "1970-01-01T00:00:00Z", 3)},
+			"1969-12-30T00:00:00Z", 1, "1969-12-31T00:00:00Z", 5, "1970-01-01T00:00:00Z", 4)},
 		{"hours with empty ones", message.Filter{Since: instant("1969-12-31T21:30:00Z")}, message.Hour, line(
 			"1969-12-31T21:00:00Z", 0, "1969-12-31T22:00:00Z", 1, "1969-12-31T23:00:00Z", 3,
-			"1970-01-01T00:00:00Z", 2, "1970-01-01T01:00:00Z", 0, "1970-01-01T02:00:00Z", 1)},
+			"1970-01-01T00:00:00Z", 3, "1970-01-01T01:00:00Z", 0, "1970-01-01T02:00:00Z", 1)},
+		{"source", message.Filter{Source: "twilio"}, message.Hour, line("1970-01-01T00:00:00Z", 1)},
 		{"minutes, until on a boundary", between("1969-12-31T23:58:00Z", "1970-01-01T00:03:00Z"), message.Minute, line(
 			"1969-12-31T23:58:00Z", 1, "1969-12-31T23:59:00Z", 2, "1970-01-01T00:00:00Z", 1,
-			"1970-01-01T00:01:00Z", 1, "1970-01-01T00:02:00Z", 0)},
+			"1970-01-01T00:01:00Z", 1, "1970-01-01T00:02:00Z", 1)},
 		{"until behind a boundary", between("1970-01-01T00:00:00Z", "1970-01-01T00:01:00.000000001Z"), message.Minute, line(
 			"1970-01-01T00:00:00Z", 1, "1970-01-01T00:01:00Z", 0)},
 		{"since within a bucket counts a part of it", between("1969-12-31T23:59:30Z", "1970-01-01T00:00:00Z"), message.Minute, line(
