@@ -28,15 +28,7 @@ const (
 // rows waits until the list shows these texts, from the top.
 func (w *tab) rows(texts ...string) {
 	w.tb.Helper()
-	want := "[]"
-	if len(texts) > 0 {
-		quoted := make([]string, len(texts))
-		for i, s := range texts {
-			quoted[i] = quote(s)
-		}
-		want = "[" + strings.Join(quoted, ",") + "]"
-	}
-	w.await(fmt.Sprintf("JSON.stringify([...document.querySelectorAll(%s)].map(e => e.textContent)) === JSON.stringify(%s)", quote(rowTexts), want))
+	w.await(fmt.Sprintf("JSON.stringify([...document.querySelectorAll(%s)].map(e => e.textContent)) === JSON.stringify(%s)", quote(rowTexts), quoteAll(texts)))
 }
 
 func threeMessages(t *testing.T, p *process) {

@@ -27,15 +27,24 @@ import (
 // browserTests are the tests of the pages. They share one browser, in which each
 // has a window, cookies and a memory of its own.
 var browserTests = map[string]func(t *testing.T, b *browser){
-	"search":        testSearch,
-	"deep links":    testDeepLinks,
-	"docs":          testDocs,
-	"docs, axe":     testDocsAccessibility,
-	"detail":        testDetail,
-	"older":         testOlder,
-	"sign in":       testSignInPage,
-	"hostile texts": testHostileTexts,
-	"accessibility": testAccessibility,
+	"search":          testSearch,
+	"deep links":      testDeepLinks,
+	"detail":          testDetail,
+	"older":           testOlder,
+	"news":            testNews,
+	"live":            testLive,
+	"live restart":    testLiveRestart,
+	"charts":          testCharts,
+	"zone":            testZone,
+	"phone":           testPhone,
+	"keyboard":        testKeyboard,
+	"health":          testHealth,
+	"sign in":         testSignInPage,
+	"hostile texts":   testHostileTexts,
+	"hostile senders": testHostileSenders,
+	"accessibility":   testAccessibility,
+	"docs":            testDocs,
+	"docs, axe":       testDocsAccessibility,
 }
 
 func TestBrowser(t *testing.T) {
@@ -322,6 +331,15 @@ func quote(s string) string {
 		panic(err)
 	}
 	return string(b)
+}
+
+// quoteAll writes a list of them.
+func quoteAll(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, s := range texts {
+		quoted[i] = quote(s)
+	}
+	return "[" + strings.Join(quoted, ",") + "]"
 }
 
 // face is a server with a database of its own, for a test of its pages.
