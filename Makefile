@@ -1,7 +1,7 @@
 # `make` alone prints the targets.
 
 # How long each fuzz target runs, and each benchmark: make fuzz FUZZTIME=5m
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 BENCHTIME ?= 10s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMPOSE ?= docker compose
@@ -30,10 +30,11 @@ test: ## Pass every test and fuzz a little; installs the Debian packages that th
 	@sh scripts/test.sh
 	@sh scripts/fuzz.sh
 
-lint: $(GOLANGCI) ## Check the format, go vet and golangci-lint
+lint: $(GOLANGCI) ## Check the format, go vet, golangci-lint and the API document
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "run gofmt -w on:" $$unformatted >&2; exit 1; }
 	go vet ./...
 	$(GOLANGCI) run
+	@sh scripts/openapi.sh
 
 $(GOLANGCI):
 	CGO_ENABLED=0 GOBIN='$(CURDIR)/bin' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -23,7 +23,7 @@ const (
 
 // fillDatabase has lyftr make the database and puts rows into it, one in three
 // of the person, all of a time long ago.
-func fillDatabase(t *testing.T, database string, rows int) {
+func fillDatabase(t testing.TB, database string, rows int) {
 	t.Helper()
 	p := start(t, database)
 	if code, _ := p.terminate(t); code != 0 {
@@ -41,7 +41,7 @@ func fillDatabase(t *testing.T, database string, rows int) {
 	}
 }
 
-func openDatabase(t *testing.T, database string) *sql.DB {
+func openDatabase(t testing.TB, database string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+database+"?_pragma=busy_timeout(5000)")
 	if err != nil {
@@ -51,7 +51,7 @@ func openDatabase(t *testing.T, database string) *sql.DB {
 	return db
 }
 
-func number(t *testing.T, db *sql.DB, query string, args ...any) (n int64) {
+func number(t testing.TB, db *sql.DB, query string, args ...any) (n int64) {
 	t.Helper()
 	if err := db.QueryRow(query, args...).Scan(&n); err != nil {
 		t.Fatalf("%s: %v", query, err)

@@ -3,22 +3,24 @@
 # is kept in the package's testdata/fuzz: commit it with the cure.
 set -eu
 
-: "${FUZZTIME:=5s}"
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+: "${FUZZTIME:=3s}"
+work=$(mktemp -d)
+log=$work/log
+trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM
 
 packages=$(grep -rl --include='*_test.go' '^func Fuzz' . | sed 's|/[^/]*$||' | sort -u)
 [ -n "$packages" ] || { echo "There is no fuzz target." >&2; exit 1; }
-# shellcheck disable=SC2086 # it is a list
-go test -list '^Fuzz' $packages >"$log" || { cat "$log"; exit 1; }
-# The names of a package's targets come before its own line.
-targets=$(awk '/^Fuzz/ { names[++n] = $1 } /^ok/ { for (i = 1; i <= n; i++) print $2, names[i]; n = 0 }' "$log")
+# What is interesting is kept where go test keeps it, and go clean -fuzzcache finds it.
+kept=$(go env GOCACHE)/fuzz
 
-# fuzz PACKAGE TARGET fuzzes, and leaves the output in the log.
+# fuzz PACKAGE TARGET fuzzes with the package's binary, and leaves the output in the log.
 fuzz() {
 	echo "go test -run ^\$ -fuzz ^$2\$ -fuzztime $FUZZTIME $1"
-	{ go test -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZTIME" "$1" </dev/null 2>&1 || echo 'fuzz: failed'; } | tee "$log"
+	{
+		cd "$1" && "$work/test" -test.run '^$' -test.fuzz "^$2\$" -test.fuzztime "$FUZZTIME" \
+			-test.fuzzcachedir "$kept/$(go list)" </dev/null 2>&1 || echo 'fuzz: failed'
+	} | tee "$log"
 	! grep -q '^fuzz: failed$' "$log"
 }
 
@@ -28,6 +30,11 @@ only_ended() {
 	grep -q '^ *context deadline exceeded$' "$log" && ! grep -Eq 'Failing input|panic:|_test\.go:' "$log"
 }
 
-echo "$targets" | while read -r package target; do
-	fuzz "$package" "$target" || { only_ended && fuzz "$package" "$target"; } || exit 1
+for package in $packages; do
+	# go test -fuzz would link it again for each target.
+	go test -c -fuzz . -o "$work/test" "$package"
+	targets=$("$work/test" -test.list '^Fuzz')
+	for target in $targets; do
+		fuzz "$package" "$target" || { only_ended && fuzz "$package" "$target"; } || exit 1
+	done
 done

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Brings the programs that the tests use. Where they are missing, apt-get
-# installs their Debian packages if it may; else one line says what to install.
+# Brings the programs that the tests use, or those that are given, each as
+# program:package. Where they are missing, apt-get installs their Debian packages
+# if it may; else one line says what to install.
 set -eu
 
-# program:package
-tools='curl:curl etcd:etcd-server file:file gcc:gcc haproxy:haproxy openssl:openssl patroni:patroni sqlite3:sqlite3 strace:strace'
+given="$*"
+tools=${given:-'chromium:chromium curl:curl etcd:etcd-server file:file gcc:gcc haproxy:haproxy openssl:openssl patroni:patroni promtool:prometheus sqlite3:sqlite3 strace:strace'}
 PATH=$PATH:/usr/sbin # where haproxy is
 
 # server says whether there is a PostgreSQL server.
@@ -20,6 +21,7 @@ missing() {
 	for tool in $tools; do
 		command -v "${tool%%:*}" >/dev/null || printf ' %s' "${tool#*:}"
 	done
+	[ -z "$given" ] || return 0
 	# Debian keeps the server's programs out of PATH.
 	server || printf ' postgresql'
 	# The race detector is linked with the C library.
@@ -34,8 +36,8 @@ without_cluster() {
 	echo 'create_main_cluster = false' | $as_root tee "$clusters/lyftr.conf" >/dev/null
 }
 
-# without_services keeps the packages of etcd and haproxy from starting them
-# now: the tests start their own. Debian asks this file; 101 is no.
+# without_services keeps the packages of etcd, haproxy and Prometheus from
+# starting them now: the tests start their own. Debian asks this file; 101 is no.
 policy=/usr/sbin/policy-rc.d
 without_services() {
 	[ ! -e "$policy" ] || return 0
@@ -50,7 +52,7 @@ packages=$(missing)
 as_root='sudo -n'
 [ "$(id -u)" -ne 0 ] || as_root=
 if command -v apt-get >/dev/null && $as_root true 2>/dev/null; then
-	echo "Installing for the tests:$packages" >&2
+	echo "Installing:$packages" >&2
 	apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
 	$apt update >&2 || true # an older list may do
 	without_cluster
@@ -61,5 +63,5 @@ if command -v apt-get >/dev/null && $as_root true 2>/dev/null; then
 	packages=$(missing)
 	[ -n "$packages" ] || exit 0
 fi
-echo "The tests need programs that are missing: install the Debian packages$packages, or their like." >&2
+echo "Programs are missing: install the Debian packages$packages, or their like." >&2
 exit 1

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"lyftr/internal/dashboard"
 	"lyftr/internal/httpapi"
 	"lyftr/internal/message"
 	"lyftr/internal/provider"
@@ -27,6 +28,7 @@ type serveCommand struct {
 	providerSettings
 	databaseSetting
 	accessSettings
+	tracingSettings
 	LogLevel  string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
 	AppName   string `setting:"APP_NAME" default:"Lyftr Webhook API" placeholder:"NAME" help:"Name of this service, as people see it."`
 	Host      string `setting:"HOST" default:"0.0.0.0" placeholder:"ADDRESS" help:"Address to listen on."`
@@ -66,6 +68,9 @@ func (c *serveCommand) check() (slog.Level, error) {
 		return 0, err
 	}
 	if err := c.accessSettings.check(); err != nil {
+		return 0, err
+	}
+	if err := c.tracingSettings.check(); err != nil {
 		return 0, err
 	}
 	if _, err := parseRetention(c.Retention); err != nil {
@@ -138,6 +143,8 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		Store:   func() message.StoreStatus { return db.Status() },
 		Lost:    lines.Lost,
 	})
+	tracing, flush := c.startTracing(log, metrics)
+	defer func() { err = errors.Join(err, flush()) }() // when the database is closed: spans can wait
 	db, err = store.Open(e.ctx, c.DatabaseURL, store.Options{
 		Logger:      log,
 		ReadTimeout: c.QueryTimeout,
@@ -155,9 +162,11 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		defer stop()
 	}
 
+	pages := dashboard.New(dashboard.Options{AppName: c.AppName, Version: Version(), SessionCookie: httpapi.SessionCookie})
 	api := httpapi.New(httpapi.Options{
 		Store:            db,
 		Metrics:          metrics,
+		Tracing:          tracing,
 		Lines:            lines,
 		Level:            level,
 		Logger:           log,
@@ -167,6 +176,8 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		SaveTimeout:      c.SaveTimeout,
 		WriteTimeout:     c.WriteTimeout,
 		AppName:          c.AppName,
+		Version:          Version(),
+		Pages:            pages.Serve,
 		TrustedProxies:   c.proxies(),
 		FailureLimit:     c.FailureLimit,
 	})

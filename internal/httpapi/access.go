@@ -59,6 +59,9 @@ func (a *access) find(text string) (t apiToken, ok bool) {
 	return a.tokens[found], true
 }
 
+// tokenChallenge tells who has no token which kind of one is wanted.
+const tokenChallenge = `Bearer realm="lyftr"` //nolint:gosec // nothing secret
+
 // authorize lets those pass who may see messages: everybody if there is no API
 // token, else whoever has one, or the cookie of a session that began with one.
 func (s *Server) authorize(c *call) error {
@@ -70,7 +73,7 @@ func (s *Server) authorize(c *call) error {
 		_, err := s.tryToken(c, a, token)
 		return err
 	}
-	if cookie, err := c.r.Cookie(sessionCookie); err == nil {
+	if cookie, err := c.r.Cookie(SessionCookie); err == nil {
 		return s.resume(c, a, cookie.Value)
 	}
 	return errToken // nothing was tried, so nothing failed

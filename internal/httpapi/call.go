@@ -42,6 +42,7 @@ type call struct {
 	hash   [sha256.Size]byte // of the body of one that was refused, if it was read
 
 	delivery provider.Request
+	steps    *steps      // nil if there are no spans
 	brief    func() bool // for the delivery, made once for all requests
 
 	line []byte // room for the log line
@@ -102,7 +103,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.record(c, start)
 
 	aborted := errors.Is(c.err, errAborted)
-	c.ResponseWriter, c.r, c.err, c.delivery = nil, nil, nil, provider.Request{}
+	c.ResponseWriter, c.r, c.err, c.delivery, c.steps = nil, nil, nil, provider.Request{}, nil
 	s.calls.Put(c)
 	if aborted {
 		panic(http.ErrAbortHandler) // the connection cannot be used again
@@ -130,7 +131,7 @@ func (s *Server) guard(c *call) {
 	s.dispatch(c)
 }
 
-// record writes the log line and the metrics.
+// record writes the log line, the metrics and the spans.
 func (s *Server) record(c *call, start time.Time) {
 	now := time.Now()
 	took := now.Sub(start)
@@ -150,6 +151,7 @@ func (s *Server) record(c *call, start time.Time) {
 	line := telemetry.RequestLine{
 		Time:      now,
 		RequestID: c.id,
+		TraceID:   s.trace(c, start, now),
 		Method:    c.r.Method,
 		Path:      c.loggedPath(),
 		Status:    c.status,

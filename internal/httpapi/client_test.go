@@ -106,7 +106,7 @@ func (s *service) do(method, target string, body io.Reader, changes ...func(*htt
 		s.t.Errorf("%s %s: %v", method, target, err)
 		return answer{}
 	}
-	return s.read(resp)
+	return s.holds(method, r.URL.RequestURI(), s.read(resp))
 }
 
 func (s *service) newID() string { return fmt.Sprintf("test-%d", s.ids.Add(1)) }
@@ -138,8 +138,9 @@ func (s *service) line(id string) entry {
 // rawConn is a connection on which a test writes what it likes.
 type rawConn struct {
 	*net.TCPConn
-	s *service
-	r *bufio.Reader
+	s    *service
+	r    *bufio.Reader
+	sent []string // the first lines of requests whose answers have not been read
 }
 
 func (s *service) dial() *rawConn {
@@ -158,6 +159,7 @@ func (s *service) dial() *rawConn {
 // send writes lines, each of which gets its CRLF, and then the body.
 func (c *rawConn) send(body string, lines ...string) {
 	c.s.t.Helper()
+	c.sent = append(c.sent, lines[0])
 	if _, err := io.WriteString(c, strings.Join(lines, "\r\n")+"\r\n\r\n"+body); err != nil {
 		c.s.t.Fatal(err)
 	}
@@ -169,7 +171,13 @@ func (c *rawConn) answer(method string) answer {
 	if err != nil {
 		c.s.t.Fatalf("read the answer: %v", err)
 	}
-	return c.s.read(resp)
+	a := c.s.read(resp)
+	if len(c.sent) == 0 {
+		return a
+	}
+	words := strings.Split(c.sent[0], " ")
+	c.sent = c.sent[1:]
+	return c.s.holds(words[0], words[1], a)
 }
 
 // status reads an answer that comes from net/http and not from lyftr, so that
@@ -181,6 +189,7 @@ func (c *rawConn) status(method string) int {
 		c.s.t.Fatalf("read the answer: %v", err)
 	}
 	defer resp.Body.Close()
+	c.sent = c.sent[min(1, len(c.sent)):]
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		c.s.t.Errorf("read the answer: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
 	"time"
@@ -33,7 +34,24 @@ func (*nobody) WriteHeader(int)                   {}
 
 // BenchmarkDelivery is all that a webhook costs but the connection and the
 // database.
-func BenchmarkDelivery(b *testing.B) {
+func BenchmarkDelivery(b *testing.B) { benchmarkDelivery(b, http.Header{}, "") }
+
+// BenchmarkDeliveryTraced is the same with what tracing adds: off with the header
+// of a caller, on and not sampled, on with spans posted to a collector.
+func BenchmarkDeliveryTraced(b *testing.B) {
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer collector.Close()
+	b.Run("caller", func(b *testing.B) { benchmarkDelivery(b, http.Header{"Traceparent": {sampled}}, "") })
+	b.Run("unsampled", func(b *testing.B) {
+		benchmarkDelivery(b, http.Header{"Traceparent": {unsampled}}, collector.URL)
+	})
+	b.Run("sampled", func(b *testing.B) {
+		benchmarkDelivery(b, http.Header{"Traceparent": {sampled}}, collector.URL)
+	})
+}
+
+// benchmarkDelivery posts the spans to that URL, if there is one.
+func benchmarkDelivery(b *testing.B, header http.Header, spans string) {
 	providers := provider.All()
 	for _, p := range providers {
 		if p.Source() == message.SourceNative {
@@ -47,16 +65,28 @@ func BenchmarkDelivery(b *testing.B) {
 		Routes: httpapi.Routes(), Sources: []string{message.SourceNative},
 		Store: func() message.StoreStatus { return message.StoreStatus{} }, Lost: func() int64 { return 0 },
 	})
+	var tracing *telemetry.Tracing
+	if spans != "" {
+		sampler, err := telemetry.ParseSampler("parentbased_always_on", "")
+		if err != nil {
+			b.Fatal(err)
+		}
+		tracing = telemetry.NewTracing(telemetry.TracingOptions{
+			URL: spans, Sampler: sampler, Logger: slog.New(slog.DiscardHandler), Metrics: metrics,
+		})
+		defer func() { _ = tracing.Shutdown(b.Context()) }()
+	}
 	api := httpapi.New(httpapi.Options{
-		Store: instantStore{}, Metrics: metrics, Lines: io.Discard, Logger: slog.New(slog.DiscardHandler),
+		Store: instantStore{}, Metrics: metrics, Tracing: tracing, Lines: io.Discard, Logger: slog.New(slog.DiscardHandler),
 		Access: httpapi.Access{Providers: providers}, FailureLimit: 120, MaxBodyBytes: 1 << 20, MaxInflightBytes: 64 << 20,
 		SaveTimeout: time.Minute, WriteTimeout: time.Minute,
 	})
 	body := bytes.NewReader([]byte(hello))
 	r := &http.Request{
 		Method: http.MethodPost, URL: &url.URL{Path: "/webhook"}, RequestURI: "/webhook", RemoteAddr: "127.0.0.1:1024",
-		Header: http.Header{"X-Signature": {helloSignature}}, Body: io.NopCloser(body), ContentLength: int64(len(hello)),
+		Header: header, Body: io.NopCloser(body), ContentLength: int64(len(hello)),
 	}
+	header.Set("X-Signature", helloSignature)
 	b.ReportAllocs()
 	for b.Loop() {
 		body.Reset([]byte(hello))

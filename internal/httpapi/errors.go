@@ -92,7 +92,7 @@ func (s *Server) answer(c *call) {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	case http.StatusUnauthorized:
 		if known == errToken {
-			h.Set("WWW-Authenticate", `Bearer realm="lyftr"`)
+			h.Set("WWW-Authenticate", tokenChallenge)
 		}
 	}
 	// That it cannot be sent is nobody's to mend: the line has its status.

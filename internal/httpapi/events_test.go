@@ -87,6 +87,11 @@ func (st *stream) block() (e event, ok bool) {
 		line := st.lines.Text()
 		if line == "" {
 			e.id, e.data = st.lastID, strings.Join(data, "\n")
+			if data != nil {
+				if err := contractOf(st.s.t).checkFull([]byte(e.data)); err != nil {
+					st.s.t.Errorf("an event is otherwise than openapi.yaml says: %v: %.300s", err, e.data)
+				}
+			}
 			return e, data != nil
 		}
 		name, value, _ := strings.Cut(line, ":")

@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"lyftr/internal/dashboard"
 	"lyftr/internal/httpapi"
 	"lyftr/internal/message"
 	"lyftr/internal/provider"
@@ -73,6 +74,8 @@ type config struct {
 	proxies      []netip.Prefix
 	failureLimit int // none unless a test sets it: most fail on purpose
 	heartbeat    time.Duration
+	spans        string // where they are posted; empty for none
+	sampler      string
 	fault        func(message.Store) message.Store
 	around       func(http.Handler) http.Handler
 }
@@ -95,6 +98,7 @@ type service struct {
 	providers []provider.Provider
 
 	server   *http.Server
+	tracing  *telemetry.Tracing
 	lines    *telemetry.LineWriter
 	served   chan error
 	requests atomic.Int64 // that reached the handler
@@ -172,9 +176,19 @@ func start(t testing.TB, changes ...func(*config)) *service {
 	if c.fault != nil {
 		used = c.fault(s.real)
 	}
+	if c.spans != "" {
+		sampler, err := telemetry.ParseSampler(c.sampler, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.tracing = telemetry.NewTracing(telemetry.TracingOptions{
+			URL: c.spans, Sampler: sampler, Service: "lyftr", Version: "test", Logger: log, Metrics: s.metrics,
+		})
+	}
 	s.api = httpapi.New(httpapi.Options{
 		Store:            used,
 		Metrics:          s.metrics,
+		Tracing:          s.tracing,
 		Lines:            s.lines,
 		Level:            c.level,
 		Logger:           log,
@@ -184,6 +198,8 @@ func start(t testing.TB, changes ...func(*config)) *service {
 		SaveTimeout:      c.saveTimeout,
 		WriteTimeout:     c.writeTimeout,
 		AppName:          "Inbox <of> tests",
+		Version:          "test",
+		Pages:            dashboard.New(dashboard.Options{AppName: "Inbox <of> tests", Version: "test", SessionCookie: httpapi.SessionCookie}).Serve,
 		TrustedProxies:   c.proxies,
 		FailureLimit:     c.failureLimit,
 	})
@@ -241,6 +257,9 @@ func (s *service) stop() []entry {
 			s.t.Errorf("serve: %v", err)
 		}
 		s.api.Close()
+		if err := s.tracing.Shutdown(ctx); err != nil {
+			s.t.Errorf("shut down tracing: %v", err)
+		}
 		metrics := s.scrape()
 		if err := errors.Join(s.real.Close(), s.lines.Close()); err != nil {
 			s.t.Errorf("close: %v", err)

@@ -20,13 +20,20 @@ func (s *Server) live(c *call) error {
 // readyTimeout is how long the store may take to prove that it can write.
 const readyTimeout = 2 * time.Second
 
-// ready answers GET /health/ready. The reasons are kept short, for anybody may
-// ask; the log has the details.
+// ready answers GET /health/ready.
 func (s *Server) ready(c *call) error {
-	ctx, cancel := context.WithTimeout(c.r.Context(), readyTimeout)
+	if checks, ok := s.checkReady(c.r.Context()); !ok {
+		return writeJSON(c, http.StatusServiceUnavailable, statusJSON{"not ready", checks})
+	}
+	return writeJSON(c, http.StatusOK, statusJSON{Status: "ready"})
+}
+
+// checkReady finds out whether a message could be stored now. The reasons are
+// kept short, for anybody may ask; the log has the details.
+func (s *Server) checkReady(ctx context.Context) (checks map[string]string, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	checks := map[string]string{"store": "ok", "secret": "ok"}
-	ok := true
+	checks, ok = map[string]string{"store": "ok", "secret": "ok"}, true
 	if err := s.Store.Ready(ctx); err != nil {
 		checks["store"], ok = "cannot save messages", false
 		if pass, skipped := s.errors.Allow("ready: "+err.Error(), time.Now()); pass {
@@ -39,14 +46,13 @@ func (s *Server) ready(c *call) error {
 	if s.draining.Load() {
 		checks["server"], ok = "shutting down", false
 	}
-	if !ok {
-		return writeJSON(c, http.StatusServiceUnavailable, statusJSON{"not ready", checks})
-	}
-	return writeJSON(c, http.StatusOK, statusJSON{Status: "ready"})
+	return checks, ok
 }
 
-// metrics answers GET /metrics.
+// metrics answers GET /metrics, after the check of /health/ready.
 func (s *Server) metrics(c *call) error {
+	_, ok := s.checkReady(c.r.Context())
+	s.Metrics.Ready(ok)
 	s.Metrics.Handler().ServeHTTP(c, c.r)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -135,8 +136,13 @@ func TestMetricsAtStart(t *testing.T) {
 		"/feed":                  {200, 401, 422, 429, 499, 500, 503},
 		"/export":                {200, 401, 422, 429, 499, 500, 503, 505},
 		"/rejected":              {200, 401, 422, 429, 499, 500, 503},
+		"/":                      {200, 401, 429, 500},
+		"/assets/{asset}":        {200, 404, 500},
 		"/sign-in":               {200, 303, 400, 401, 403, 413, 429, 500},
 		"/sign-out":              {303, 403, 500},
+		"/docs":                  {200, 500},
+		"/openapi.json":          {200, 500},
+		"/openapi.yaml":          {200, 500},
 		"/health/live":           {200, 500},
 		"/health/ready":          {200, 500, 503},
 		"/metrics":               {200, 500},
@@ -167,7 +173,7 @@ func TestMetricsAtStart(t *testing.T) {
 		"lyftr_commit_duration_seconds_count", "lyftr_commit_duration_seconds_sum", "lyftr_commit_batch_messages_count",
 		`lyftr_removed_messages_total{reason="erased"}`, `lyftr_removed_messages_total{reason="expired"}`,
 		"lyftr_arrival_delay_seconds_count", "lyftr_queue_depth", "lyftr_feed_readers", "lyftr_stored_messages", "lyftr_mismatches_total",
-		"lyftr_panics_total")
+		"lyftr_panics_total", "lyftr_trace_spans_dropped_total", "lyftr_ready")
 	for _, name := range want {
 		if v, ok := atStart[name]; !ok || v != 0 {
 			t.Errorf("%s is %v (there: %v), want 0", name, v, ok)
@@ -180,6 +186,13 @@ func TestMetricsAtStart(t *testing.T) {
 	}
 	if v := atStart["lyftr_database_size_bytes"]; v <= 0 {
 		t.Errorf("lyftr_database_size_bytes is %v", v)
+	}
+	if v := atStart["lyftr_queue_capacity"]; v != 4096 {
+		t.Errorf("lyftr_queue_capacity is %v", v)
+	}
+	// The disk of a PostgreSQL server is not this machine's.
+	if v, ok := atStart["lyftr_disk_free_bytes"]; ok != (base == sqliteFile{}) || ok && v <= 0 {
+		t.Errorf("lyftr_disk_free_bytes is %v (there: %v)", v, ok)
 	}
 	if v := atStart[`lyftr_build_info{version="test"}`]; v != 1 {
 		t.Errorf("lyftr_build_info is %v", v)
@@ -208,6 +221,33 @@ func TestMetricsAtStart(t *testing.T) {
 			t.Errorf("%s is no %s", name, kind)
 		}
 	}
+}
+
+// Whoever watches the metrics learns of what /health/ready says.
+func TestReadyMetric(t *testing.T) {
+	t.Parallel()
+	var broken atomic.Bool
+	s := start(t, withFault(&faulty{ready: func(context.Context) error {
+		if broken.Load() {
+			return errors.New("the disk is full")
+		}
+		return nil
+	}}))
+	ready := func(want float64) {
+		t.Helper()
+		if got, ok := parseMetrics(t, s.get("/metrics").body)["lyftr_ready"]; !ok || got != want {
+			t.Errorf("lyftr_ready is %v (there: %v), want %v", got, ok, want)
+		}
+	}
+	ready(1)
+	broken.Store(true)
+	ready(0)
+	broken.Store(false)
+	ready(1)
+	s.api.Drain()
+	ready(0)
+	s = start(t, func(c *config) { c.secret = "" })
+	ready(0)
 }
 
 func TestRequestMetrics(t *testing.T) {

@@ -1,5 +1,5 @@
 // Package httpapi is lyftr's HTTP face: the routes, what each of them answers,
-// and for every request one log line and its metrics.
+// and for every request one log line, its metrics and its spans.
 package httpapi
 
 import (
@@ -19,10 +19,12 @@ import (
 	"lyftr/internal/telemetry"
 )
 
-// Options are what the server works with. All must be set.
+// Options are what the server works with. All must be set but Tracing.
 type Options struct {
 	Store   message.Store
 	Metrics *telemetry.Metrics
+	// Tracing makes the spans of requests; without it there are none.
+	Tracing *telemetry.Tracing
 	// Lines takes the log line of each request, written in one piece; those
 	// below Level are left out.
 	Lines io.Writer
@@ -40,8 +42,13 @@ type Options struct {
 	// WriteTimeout is how long an answer that was waited for may take to be
 	// written, and each piece of an event stream or an export.
 	WriteTimeout time.Duration
-	// AppName is what the service is called on its pages.
+	// AppName is what the service is called on its pages and in its document.
 	AppName string
+	// Version is the program's.
+	Version string
+	// Pages answers a request for one of the pages or for what they are made of.
+	// It returns false, and has written nothing, if there is none of that path.
+	Pages func(w http.ResponseWriter, r *http.Request) bool
 	// TrustedProxies are the networks of the proxies whose word counts on who a
 	// client is; may be empty.
 	TrustedProxies []netip.Prefix
@@ -72,6 +79,7 @@ type Server struct {
 	sessions   *sessions
 	origins    *http.CrossOriginProtection
 	signInPage signInPage
+	document   document
 	// Two limits: a sender with a wrong secret, behind the same proxy as
 	// everybody, must not keep out who wants to see what is wrong with it.
 	badSignatures, badTokens *failures
@@ -100,12 +108,17 @@ var routes = []route{
 	{"GET", "/feed", "/feed", (*Server).feed, true, []int{200, 401, 422, 429, 499, 503}},
 	{"GET", "/export", "/export", (*Server).export, true, []int{200, 401, 422, 429, 499, 503, 505}},
 	{"GET", "/rejected", "/rejected", (*Server).rejected, true, []int{200, 401, 422, 429, 499, 503}},
+	{"GET", "/{$}", "/", (*Server).dashboard, false, []int{200, 401, 429}},
+	{"GET", assetPath, "/assets/{asset}", (*Server).page, false, []int{200, 404}},
 	{"GET", "/sign-in", "/sign-in", (*Server).showSignIn, false, []int{200, 303}},
 	{"POST", "/sign-in", "/sign-in", (*Server).signIn, false, []int{303, 400, 401, 403, 413, 429}},
 	{"POST", "/sign-out", "/sign-out", (*Server).signOut, false, []int{303, 403}},
 	{"GET", "/health/live", "/health/live", (*Server).live, false, []int{200}},
 	{"GET", "/health/ready", "/health/ready", (*Server).ready, false, []int{200, 503}},
 	{"GET", "/metrics", "/metrics", (*Server).metrics, false, []int{200}},
+	{"GET", "/docs", "/docs", (*Server).page, false, []int{200}},
+	{"GET", "/openapi.json", "/openapi.json", (*Server).documentJSON, false, []int{200}},
+	{"GET", "/openapi.yaml", "/openapi.yaml", (*Server).documentYAML, false, []int{200}},
 }
 
 // deliveries are the routes of the providers, in their order.
@@ -127,6 +140,9 @@ func deliveries(providers []provider.Provider) []route {
 func allRoutes(providers []provider.Provider) []route {
 	return append(deliveries(providers), routes...)
 }
+
+// assetPath is where the pages' scripts and styles are.
+const assetPath = "/assets/{asset...}"
 
 // messagePath is the only path that matches what is not clean.
 const messagePath = "/messages/{message_id...}"
@@ -156,6 +172,7 @@ func New(o Options) *Server {
 		sessions:      &sessions{end: map[session]time.Time{}},
 		origins:       http.NewCrossOriginProtection(),
 		signInPage:    newSignInPage(),
+		document:      newDocument(o.AppName, o.Version),
 		badSignatures: newFailures(o.FailureLimit),
 		badTokens:     newFailures(o.FailureLimit),
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// sessionCookie is the name of the cookie that holds a session.
-	sessionCookie = "lyftr_session"
+	// SessionCookie is the name of the cookie that holds a session.
+	SessionCookie = "lyftr_session"
 	// sessionTime is how long a session lasts.
 	sessionTime = 12 * time.Hour
 	// sessionVersion is the first byte of a session. Another form of it needs
@@ -92,7 +92,7 @@ func noSession(secure bool) *http.Cookie { return newCookie("", -time.Second, se
 // another site may send it along with a form.
 func newCookie(value string, age time.Duration, secure bool) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // a browser that came by HTTP would not send back a secure one
-		Name: sessionCookie, Value: value, Path: "/", MaxAge: int(age / time.Second),
+		Name: SessionCookie, Value: value, Path: "/", MaxAge: int(age / time.Second),
 		Secure: secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 }

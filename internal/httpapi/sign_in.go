@@ -114,13 +114,13 @@ func (s *Server) goTo(c *call, next string) error {
 	return nil
 }
 
-// localPath returns a path of this server, that of the list in place of what is
-// none: nobody should be sent from here to another server. Browsers take a
+// localPath returns a path of this server, that of the dashboard in place of
+// what is none: nobody should be sent from here to another server. Browsers take a
 // backslash for a slash and leave control characters out.
 func localPath(s string) string {
 	control := func(r rune) bool { return r < ' ' || r == 0x7f }
 	if !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || strings.HasPrefix(s, `/\`) || strings.ContainsFunc(s, control) {
-		return "/messages"
+		return "/"
 	}
 	return s
 }

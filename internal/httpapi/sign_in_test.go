@@ -92,7 +92,7 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("the cookie is %q", got)
 	}
 	for _, next := range []string{"//evil.test/", `/\evil.test`, "https://evil.test", "/%09/evil.test", ""} {
-		if got := s.postForm("/sign-in", "token="+token+"&next="+next).header.Get("Location"); got != "/messages" {
+		if got := s.postForm("/sign-in", "token="+token+"&next="+next).header.Get("Location"); got != "/" {
 			t.Errorf("next %q leads to %q", next, got)
 		}
 	}

@@ -45,12 +45,19 @@ func (s *Server) take(c *call, p provider.Provider, body []byte) error {
 	c.delivery = provider.Request{
 		Header: c.r.Header, URL: c.r.URL, Host: c.r.Host, Body: body, Now: time.Now(), Brief: c.brief,
 	}
+	if s.Tracing != nil {
+		c.steps = &steps{}
+	}
+	c.steps.begin(stepVerify)
 	keyID, err := p.Verify(&c.delivery)
+	c.steps.end()
 	if err != nil {
 		return s.badSignature(c, fmt.Errorf("%w: %w", errSignature, err))
 	}
 	s.Metrics.SecretUsed(p.Source(), keyID)
+	c.steps.begin(stepParse)
 	content, err := p.Parse(&c.delivery)
+	c.steps.end()
 	if err != nil {
 		if invalid, ok := errors.AsType[*message.InvalidError](err); ok {
 			c.messageID = invalid.MessageID
@@ -87,7 +94,8 @@ func (s *Server) store(c *call, content provider.Content) error {
 	// A client that goes away does not take back what it has sent.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), s.SaveTimeout)
 	defer cancel()
-	outcomes, err := s.Store.Save(ctx, content.Messages, content.Statuses)
+	outcomes, err := s.Store.Save(c.steps.asking(ctx), content.Messages, content.Statuses)
+	c.steps.saved(err)
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,13 @@ type StoreStatus struct {
 	DatabaseBytes int64 // size of the database on disk, its log included
 	LogBytes      int64 // size of the write-ahead log alone
 	QueueDepth    int   // saves that wait for the writer
+	QueueCapacity int   // how many may; one beyond is refused
 	// Unindexed is how many messages the index behind searches does not have
 	// yet: questions look at them one by one.
 	Unindexed int64
+
+	// DiskFreeBytes is how much can still be written where the database lies,
+	// if DiskKnown: a server's disk is not this machine's.
+	DiskFreeBytes int64
+	DiskKnown     bool
 }

@@ -13,6 +13,7 @@ import (
 type RequestLine struct {
 	Time      time.Time
 	RequestID string
+	TraceID   string // left out if empty
 	Method    string
 	Path      string
 	Status    int
@@ -56,6 +57,9 @@ func (l *RequestLine) Append(b []byte) []byte {
 	b = append(b, `","level":"`...)
 	b = append(b, LevelName(l.Level())...)
 	b = appendString(append(b, `","request_id":`...), l.RequestID)
+	if l.TraceID != "" {
+		b = appendString(append(b, `,"trace_id":`...), l.TraceID)
+	}
 	b = appendString(append(b, `,"method":`...), l.Method)
 	b = appendString(append(b, `,"path":`...), l.Path)
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(l.Status), 10)

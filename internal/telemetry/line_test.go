@@ -57,6 +57,7 @@ func TestRequestLine(t *testing.T) {
 		want   map[string]any
 	}{
 		{"not a delivery", func(*telemetry.RequestLine) {}, fields(nil)},
+		{"within a trace", func(l *telemetry.RequestLine) { l.TraceID = traceID }, fields(map[string]any{"trace_id": traceID})},
 		{"created", func(l *telemetry.RequestLine) {
 			l.Webhook, l.MessageID, l.Result = true, "m1", telemetry.ResultCreated
 		}, fields(map[string]any{"message_id": "m1", "dup": false, "result": "created"})},

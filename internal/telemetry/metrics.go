@@ -67,7 +67,8 @@ type Options struct {
 }
 
 // Metrics are all of lyftr's metrics, in a registry of their own. Every series
-// whose labels are known exists from the start, at 0.
+// whose labels are known exists from the start, at 0; that of the free disk only
+// where the store knows it.
 type Metrics struct {
 	registry   *prometheus.Registry
 	handler    http.Handler
@@ -85,6 +86,8 @@ type Metrics struct {
 	commit     prometheus.Histogram
 	batch      prometheus.Histogram
 	readers    prometheus.Gauge
+	spans      prometheus.Counter
+	ready      prometheus.Gauge
 }
 
 type requestKey struct {
@@ -164,14 +167,11 @@ func NewMetrics(o Options) *Metrics {
 		[]float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})
 	m.mismatches = m.counter("lyftr_mismatches_total", "Duplicates whose content differed from what is stored; the stored content stayed.")
 	m.panics = m.counter("lyftr_panics_total", "Requests that ended in a panic.")
+	m.spans = m.counter("lyftr_trace_spans_dropped_total", "Spans that the collector of traces did not get.")
 
-	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "lyftr_feed_readers", Help: "Readers of the feed that are waiting now."})
-	m.registry.MustRegister(m.readers)
-	m.gauge("lyftr_stored_messages", "Messages stored.", func() float64 { return float64(o.Store().Messages) })
-	m.gauge("lyftr_database_size_bytes", "Size of the database on disk, its log included.", func() float64 { return float64(o.Store().DatabaseBytes) })
-	m.gauge("lyftr_database_log_size_bytes", "Size of the database's write-ahead log.", func() float64 { return float64(o.Store().LogBytes) })
-	m.gauge("lyftr_unindexed_messages", "Messages that the index behind searches does not have yet; questions look at them one by one.", func() float64 { return float64(o.Store().Unindexed) })
-	m.gauge("lyftr_queue_depth", "Saves that wait for the writer.", func() float64 { return float64(o.Store().QueueDepth) })
+	m.readers = m.gauge("lyftr_feed_readers", "Readers of the feed that are waiting now.")
+	m.ready = m.gauge("lyftr_ready", "1 if a message could be stored when these metrics were asked for, as /health/ready says, else 0.")
+	m.registry.MustRegister(newStoreCollector(o.Store))
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "lyftr_log_write_failures_total", Help: "Writes of log lines that failed.",
 	}, func() float64 { return float64(o.Lost()) }))
@@ -195,8 +195,10 @@ func (m *Metrics) counter(name, help string) prometheus.Counter {
 	return c
 }
 
-func (m *Metrics) gauge(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+func (m *Metrics) gauge(name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	m.registry.MustRegister(g)
+	return g
 }
 
 // Request counts one answered request. path must be a route's template or one
@@ -220,6 +222,15 @@ func (m *Metrics) WaitedRequest(path string, status int) {
 // went.
 func (m *Metrics) FeedReaders(change int) { m.readers.Add(float64(change)) }
 
+// Ready notes whether the server is ready, as it was found just now.
+func (m *Metrics) Ready(ready bool) {
+	if ready {
+		m.ready.Set(1)
+	} else {
+		m.ready.Set(0)
+	}
+}
+
 // Delivery counts one delivery to a webhook.
 func (m *Metrics) Delivery(r Result) { m.webhook[r].Inc() }
 
@@ -235,6 +246,9 @@ func (m *Metrics) Removed(r Reason, n int64) { m.removed[r].Add(float64(n)) }
 
 // Panic counts a request that ended in a panic.
 func (m *Metrics) Panic() { m.panics.Inc() }
+
+// SpansDropped counts spans that the collector of traces did not get.
+func (m *Metrics) SpansDropped(n int) { m.spans.Add(float64(n)) }
 
 // SecretUsed counts a signature that the key made.
 func (m *Metrics) SecretUsed(source, keyID string) {

@@ -27,7 +27,7 @@ func options() telemetry.Options {
 		},
 		Sources: []string{"native"},
 		Store: func() message.StoreStatus {
-			return message.StoreStatus{Messages: 11, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
+			return message.StoreStatus{Messages: 11, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, QueueCapacity: 46, Unindexed: 45, DiskFreeBytes: 47, DiskKnown: true}
 		},
 		Lost: func() int64 { return 55 },
 	}
@@ -118,6 +118,7 @@ func TestMetricsFromTheStart(t *testing.T) {
 		`request_latency_ms_sum`,
 		`lyftr_mismatches_total`,
 		`lyftr_panics_total`,
+		`lyftr_trace_spans_dropped_total`,
 		`lyftr_removed_messages_total{reason="erased"}`,
 		`lyftr_removed_messages_total{reason="expired"}`,
 		`lyftr_secret_uses_total{key="current",source="native"}`,
@@ -152,9 +153,11 @@ func TestMetricsFromTheStart(t *testing.T) {
 
 func TestMetricsGauges(t *testing.T) {
 	o := options()
-	messages := int64(11)
+	status := o.Store()
+	var asked int
 	o.Store = func() message.StoreStatus {
-		return message.StoreStatus{Messages: messages, DatabaseBytes: 22, LogBytes: 33, QueueDepth: 44, Unindexed: 45}
+		asked++
+		return status
 	}
 	m := telemetry.NewMetrics(o)
 	m.FeedReaders(3)
@@ -165,17 +168,29 @@ func TestMetricsGauges(t *testing.T) {
 		"lyftr_database_log_size_bytes":      33,
 		"lyftr_unindexed_messages":           45,
 		"lyftr_queue_depth":                  44,
+		"lyftr_queue_capacity":               46,
+		"lyftr_disk_free_bytes":              47,
+		"lyftr_ready":                        0,
 		"lyftr_feed_readers":                 2,
 		"lyftr_log_write_failures_total":     55,
 		`lyftr_build_info{version="v1.2.3"}`: 1,
 	}
-	names := []string{"lyftr_stored", "lyftr_database", "lyftr_unindexed", "lyftr_queue", "lyftr_feed", "lyftr_log", "lyftr_build"}
+	names := []string{"lyftr_stored", "lyftr_database", "lyftr_unindexed", "lyftr_queue", "lyftr_disk", "lyftr_ready", "lyftr_feed", "lyftr_log", "lyftr_build"}
 	if diff := cmp.Diff(want, part(scrape(t, m), names...)); diff != "" {
 		t.Error(diff)
 	}
-	messages, want["lyftr_stored_messages"] = 12, 12
+	if asked != 1 {
+		t.Errorf("a scrape asked the store %d times", asked)
+	}
+	status.Messages, status.DiskKnown, want["lyftr_stored_messages"], want["lyftr_ready"] = 12, false, 12, 1
+	delete(want, "lyftr_disk_free_bytes") // an unknown figure is no 0
+	m.Ready(true)
 	if diff := cmp.Diff(want, part(scrape(t, m), names...)); diff != "" {
 		t.Errorf("after a change: %s", diff)
+	}
+	m.Ready(false)
+	if got := scrape(t, m)["lyftr_ready"]; got != 0 {
+		t.Errorf("lyftr_ready is %v", got)
 	}
 }
 
@@ -201,6 +216,7 @@ func TestMetricsCount(t *testing.T) {
 		{"refused", func(m *telemetry.Metrics) { m.Delivery(telemetry.ResultInvalidSignature) }, map[string]float64{`webhook_requests_total{result="invalid_signature"}`: 1}},
 		{"mismatch", func(m *telemetry.Metrics) { m.Mismatch() }, map[string]float64{"lyftr_mismatches_total": 1}},
 		{"panic", func(m *telemetry.Metrics) { m.Panic() }, map[string]float64{"lyftr_panics_total": 1}},
+		{"dropped spans", func(m *telemetry.Metrics) { m.SpansDropped(3) }, map[string]float64{"lyftr_trace_spans_dropped_total": 3}},
 		{"erased", func(m *telemetry.Metrics) { m.Removed(telemetry.ReasonErased, 3) }, map[string]float64{`lyftr_removed_messages_total{reason="erased"}`: 3}},
 		{"expired", func(m *telemetry.Metrics) { m.Removed(telemetry.ReasonExpired, 2) }, map[string]float64{`lyftr_removed_messages_total{reason="expired"}`: 2}},
 		{"secret", func(m *telemetry.Metrics) { m.SecretUsed("native", "previous") }, map[string]float64{`lyftr_secret_uses_total{key="previous",source="native"}`: 1}},

@@ -75,8 +75,9 @@ type Call struct {
 	// Err is this call's own failure.
 	Err error
 
-	ctx  context.Context
-	done chan struct{}
+	ctx   context.Context
+	times *message.SaveTimes // nil if nobody asks
+	done  chan struct{}
 }
 
 // rows is how many messages and statuses the call holds.
@@ -153,6 +154,7 @@ func (q *Queue) Save(ctx context.Context, messages []message.Message, statuses [
 		Statuses: statuses,
 		Outcomes: make([]message.Outcome, 0, len(messages)+len(statuses)),
 		ctx:      ctx,
+		times:    message.SaveTimesOf(ctx),
 		done:     make(chan struct{}),
 	}
 	if err := q.enqueue(c); err != nil {
@@ -199,6 +201,9 @@ func (q *Queue) Do(ctx context.Context, f func()) error {
 
 // Depth is the number of calls that wait for the writer.
 func (q *Queue) Depth() int { return int(max(0, q.waiting.Load())) }
+
+// Capacity is how many calls may wait for the writer.
+func (q *Queue) Capacity() int { return q.opts.MaxWaiting }
 
 // Close commits what was accepted and waits for the writer to end.
 func (q *Queue) Close() {
@@ -285,6 +290,9 @@ func (q *Queue) commit(batch []*Call) {
 		return
 	}
 	start := time.Now()
+	for _, c := range batch {
+		c.times.Begin(start)
+	}
 	err := q.committer.Commit(context.Background(), batch)
 	took := time.Since(start)
 	stored := 0
@@ -304,6 +312,7 @@ func (q *Queue) commit(batch []*Call) {
 		q.opts.OnCommit(took, stored)
 	}
 	for _, c := range batch {
+		c.times.End(start.Add(took))
 		close(c.done)
 	}
 }

@@ -480,3 +480,59 @@ func TestOnCommit(t *testing.T) {
 		wantSaved(t, d, 1)
 	})
 }
+
+// TestSaveTimes: who asks learns when the commit began and ended, and if he has
+// given up, as much as there is to know.
+func TestSaveTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCommitter()
+		q := groupcommit.New(c, groupcommit.Options{})
+		defer q.Close()
+		asking := func(patience time.Duration) (context.Context, *message.SaveTimes) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			t.Cleanup(cancel)
+			var times message.SaveTimes
+			return message.WithSaveTimes(ctx, &times), &times
+		}
+		start := time.Now()
+		want := func(what string, times *message.SaveTimes, begun, ended time.Duration) {
+			t.Helper()
+			for _, got := range []struct {
+				what string
+				at   time.Time
+				want time.Duration
+			}{{"begun", times.Begun(), begun}, {"ended", times.Ended(), ended}} {
+				if never := got.want < 0; never != got.at.IsZero() || !never && got.at.Sub(start) != got.want {
+					t.Errorf("%s: %s at %v, %v after the start, want %v", what, got.what, got.at, got.at.Sub(start), got.want)
+				}
+			}
+		}
+		const never = time.Duration(-1)
+		ctx, first := asking(time.Minute)
+		a := save(ctx, q, "a")
+		batch := <-c.begun
+		want("in the commit", first, 0, never)
+		ctx, second := asking(time.Minute)
+		b := save(ctx, q, "b")
+		ctx, impatient := asking(time.Second)
+		wantUnavailable(t, save(ctx, q, "impatient"))
+		want("not begun", impatient, never, never)
+		<-time.After(time.Second)
+		batch.finish(nil)
+		wantSaved(t, a, 1)
+		want("committed", first, 0, 2*time.Second)
+
+		batch = <-c.begun
+		<-time.After(3 * time.Second)
+		batch.finish(errors.New("disk full"))
+		<-b
+		want("failed", second, 2*time.Second, 5*time.Second)
+
+		ctx, gone := asking(time.Second)
+		d := save(ctx, q, "d")
+		batch = <-c.begun
+		wantUnavailable(t, d)
+		want("given up", gone, 5*time.Second, never)
+		batch.finish(nil)
+	})
+}

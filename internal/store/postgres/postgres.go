@@ -261,7 +261,7 @@ func (s *Store) Status() message.StoreStatus {
 	st := s.status.figures
 	st.Identity = message.DatabaseIdentity(s.cursorKey)
 	if s.queue != nil {
-		st.QueueDepth = s.queue.Depth()
+		st.QueueDepth, st.QueueCapacity = s.queue.Depth(), s.queue.Capacity()
 	}
 	return st
 }

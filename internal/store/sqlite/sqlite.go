@@ -380,7 +380,7 @@ func checkFile(path string, opened os.FileInfo) error {
 func (s *Store) Status() message.StoreStatus {
 	st := message.StoreStatus{Identity: message.DatabaseIdentity(s.cursorKey), Messages: s.messages.Load()}
 	if s.queue != nil {
-		st.QueueDepth, st.Unindexed = s.queue.Depth(), s.indexer.unindexed()
+		st.QueueDepth, st.QueueCapacity, st.Unindexed = s.queue.Depth(), s.queue.Capacity(), s.indexer.unindexed()
 	}
 	if f, err := os.Stat(s.path); err == nil {
 		st.DatabaseBytes = f.Size()
@@ -389,6 +389,7 @@ func (s *Store) Status() message.StoreStatus {
 		st.LogBytes = f.Size()
 		st.DatabaseBytes += f.Size()
 	}
+	st.DiskFreeBytes, st.DiskKnown = freeBytes(filepath.Dir(s.path))
 	return st
 }
 

@@ -18,6 +18,9 @@ func testStatus(t *testing.T, d *db) {
 		wantEqual(t, "List's total", rows, list(t, d, message.Query{Limit: 1}).Total)
 		wantEqual(t, "Stats' total", rows, stats(t, d, message.Filter{}).Total)
 		wantEqual(t, "Status().QueueDepth", 0, st.QueueDepth)
+		if st.QueueCapacity <= 0 {
+			t.Errorf("Status: the queue has room for %d", st.QueueCapacity)
+		}
 		if st.DatabaseBytes <= 0 || st.LogBytes < 0 {
 			t.Errorf("Status: the database has %d bytes, its log %d", st.DatabaseBytes, st.LogBytes)
 		}
