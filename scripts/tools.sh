@@ -5,7 +5,7 @@
 set -eu
 
 given="$*"
-tools=${given:-'chromium:chromium curl:curl etcd:etcd-server file:file gcc:gcc haproxy:haproxy openssl:openssl patroni:patroni promtool:prometheus sqlite3:sqlite3 strace:strace'}
+tools=${given:-'bash:bash chromium:chromium curl:curl etcd:etcd-server file:file gcc:gcc groff:groff-base haproxy:haproxy openssl:openssl patroni:patroni promtool:prometheus sqlite3:sqlite3 strace:strace'}
 PATH=$PATH:/usr/sbin # where haproxy is
 
 # server says whether there is a PostgreSQL server.

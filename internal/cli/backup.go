@@ -16,6 +16,14 @@ type backupCommand struct {
 	Check bool `help:"Make nothing: check that FILE is a good backup."`
 }
 
+// Help implements kong.HelpProvider.
+func (c *backupCommand) Help() string {
+	return `The backup is complete and checked when FILE is there.
+
+  lyftr backup /backup/app.db
+  lyftr backup --check /backup/app.db`
+}
+
 // Run makes a backup, or checks one.
 func (c *backupCommand) Run(e *environment) error {
 	if c.Check && c.Force {

@@ -19,6 +19,14 @@ type benchCommand struct {
 	Read benchReadCommand `cmd:"" help:"Ask a running server for everything that it can be asked, and print how long each kind of answer takes."`
 }
 
+// Help implements kong.HelpProvider.
+func (c *benchCommand) Help() string {
+	return `Use a database of its own: what is filled in stays.
+
+  lyftr bench fill --count 1000000 --database-url sqlite:///./bench.db
+  lyftr bench read --duration 10s`
+}
+
 // showProgress writes a line about the progress every second if standard
 // error is a terminal, until the function that it returns is called.
 func showProgress(stderr io.Writer, progress func() (done, total int64)) (stop func()) {

@@ -28,6 +28,14 @@ type benchFillCommand struct {
 	Output      string        `default:"database" enum:"database,ndjson" placeholder:"KIND" help:"database, or ndjson for webhook bodies on standard output, one a line."`
 }
 
+// Help implements kong.HelpProvider.
+func (c *benchFillCommand) Help() string {
+	return `Use a database of its own: what is filled in stays. The last line says how to go on.
+
+  lyftr bench fill --count 1000000 --database-url sqlite:///./bench.db
+  lyftr bench fill --count 1000 --output ndjson > messages.ndjson`
+}
+
 const (
 	// fillBatch is how many messages a transaction holds: as many as the store
 	// takes at once.

@@ -34,6 +34,15 @@ type benchReadCommand struct {
 	JSON         bool          `name:"json" help:"Print JSON, one object a line."`
 }
 
+// Help implements kong.HelpProvider.
+func (c *benchReadCommand) Help() string {
+	return `Slow kinds of read, and what load does to all of them, show as percentiles.
+
+  lyftr bench read
+  lyftr bench read --only cursor,from --concurrency 8 --json
+  WEBHOOK_SECRET_FILE=/run/secrets/webhook lyftr bench read --rate-webhooks 100`
+}
+
 // readTimeout bounds one question: longer than a server lets it take.
 const readTimeout = 60 * time.Second
 

@@ -34,7 +34,10 @@ type commands struct {
 	Backup      backupCommand      `cmd:"" help:"Copy the database to a file, also while a server runs."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask a running server whether it is ready; the exit code is the answer."`
 	Bench       benchCommand       `cmd:"" help:"Fill a database and measure a server."`
+	Tail        tailCommand        `cmd:"" help:"Show messages of a running server as they are stored."`
 	Doctor      doctorCommand      `cmd:"" help:"Check settings, database and server, and say why deliveries were refused."`
+	Completion  completionCommand  `cmd:"" help:"Print the completion of commands and flags for a shell."`
+	Man         manCommand         `cmd:"" help:"Print the manual page."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
@@ -118,6 +121,12 @@ func Run(ctx context.Context, args []string, getenv func(string) (string, bool),
 	return exitDone
 }
 
+// description is what lyftr is.
+const description = "A webhook inbox: receives signed messages, stores each exactly once, and finds them again."
+
+// exampleIndent is what a line of a Help method begins with if it is an example.
+const exampleIndent = "  "
+
 // errHelp is what parse returns when it has printed the help.
 var errHelp = errors.New("help was printed")
 
@@ -138,7 +147,7 @@ func parse(args []string, variables func(name string) string, stdout, stderr io.
 	exited := false // kong's help calls Exit and goes on
 	parser, err := kong.New(&p.commands,
 		kong.Name("lyftr"),
-		kong.Description("A webhook inbox: receives signed messages, stores each exactly once, and finds them again."),
+		kong.Description(description),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { exited = true }),
 		kong.Resolvers(settings(p.files, variables, func(name string) string { return dotenv[name] })),

@@ -33,7 +33,11 @@ type doctorCommand struct {
 func (c *doctorCommand) Help() string {
 	return `Run it where the server runs, with the same settings: it checks them, opens the database for reading, asks the running
 server, and lists why deliveries were refused. Exit code 1 if something has to be mended; refused deliveries are listed and
-change nothing about it, for anybody may send them.`
+change nothing about it, for anybody may send them.
+
+  lyftr doctor
+  lyftr doctor --public
+  lyftr doctor --url https://hooks.example.com`
 }
 
 // doctorTimeout bounds each question to a server.

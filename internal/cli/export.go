@@ -16,16 +16,25 @@ import (
 // exportCommand is lyftr export.
 type exportCommand struct {
 	databaseSetting
-	Format string `placeholder:"FORMAT" help:"ndjson or csv; if left out by the name of the output, else ndjson."`
+	Format string `placeholder:"FORMAT" values:"ndjson,csv" help:"ndjson or csv; if left out by the name of the output, else ndjson."`
 	From   string `placeholder:"NUMBER" help:"Messages of this sender only."`
 	To     string `placeholder:"NUMBER" help:"Messages to this recipient only."`
 	Since  string `placeholder:"TIME" help:"Messages with a timestamp at this time or later."`
 	Until  string `placeholder:"TIME" help:"Messages with a timestamp before this time."`
 	Source string `placeholder:"SOURCE" help:"Messages of this source only, such as native or whatsapp."`
 	Q      string `placeholder:"TEXT" help:"Messages whose text holds this, in any case."`
-	Order  string `default:"asc" placeholder:"ORDER" help:"asc or desc, by timestamp."`
+	Order  string `default:"asc" placeholder:"ORDER" values:"asc,desc" help:"asc or desc, by timestamp."`
 	Output string `short:"o" default:"-" placeholder:"FILE" help:"File to write, which is there when it is complete; - is standard output."`
 	Force  bool   `help:"Replace the output if it is there."`
+}
+
+// Help implements kong.HelpProvider.
+func (c *exportCommand) Help() string {
+	return `Writes messages by timestamp, as they are at this moment.
+
+  lyftr export -o messages.ndjson
+  lyftr export --from +919876543210 --since 2025-01-15T00:00:00Z --format csv
+  lyftr export | gzip > messages.ndjson.gz`
 }
 
 // exportReadTimeout bounds the read of one page. Nobody waits at the other end,

@@ -14,6 +14,14 @@ type healthcheckCommand struct {
 	URL  string `placeholder:"URL" help:"Ask this address instead."`
 }
 
+// Help implements kong.HelpProvider.
+func (c *healthcheckCommand) Help() string {
+	return `Exit code 0 if the server is ready, 1 if not or if there is none.
+
+  lyftr healthcheck
+  lyftr healthcheck --url https://hooks.example.com/health/ready`
+}
+
 // healthcheckTimeout bounds the question.
 const healthcheckTimeout = 3 * time.Second
 

@@ -20,9 +20,19 @@ import (
 type importCommand struct {
 	databaseSetting
 	Files   []string `arg:"" name:"file" help:"Files to read, one after the other; - is standard input."`
-	Format  string   `placeholder:"FORMAT" help:"ndjson or csv; if left out by the name of the file, else ndjson."`
-	OnError string   `default:"stop" placeholder:"WHAT" help:"stop at the first bad line, or skip it and go on."`
+	Format  string   `placeholder:"FORMAT" values:"ndjson,csv" help:"ndjson or csv; if left out by the name of the file, else ndjson."`
+	OnError string   `default:"stop" placeholder:"WHAT" values:"stop,skip" help:"stop at the first bad line, or skip it and go on."`
 	Restart bool     `help:"Begin at the first line, although an earlier import of the file has left off in its middle."`
+}
+
+// Help implements kong.HelpProvider.
+func (c *importCommand) Help() string {
+	return `Messages that are stored already are counted and left as they are. An import that was interrupted goes on where it was when it
+is called again. No server may have a SQLite file open meanwhile.
+
+  lyftr import messages.ndjson
+  lyftr import --on-error skip january.csv february.csv
+  gzip -dc messages.ndjson.gz | lyftr import -`
 }
 
 // errImportInterrupted is the end of an import by a signal.

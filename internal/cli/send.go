@@ -27,6 +27,15 @@ type sendCommand struct {
 	Body      string `placeholder:"FILE" help:"Send these bytes as they are in place of a message made from flags; - is standard input."`
 }
 
+// Help implements kong.HelpProvider.
+func (c *sendCommand) Help() string {
+	return `Posts what a sender would, to try whether a server takes it. The exit code is 0 if it did.
+
+  lyftr send --text "Hello"
+  echo "Hello" | lyftr send --text - --from +919876543210 --to +14155550100
+  lyftr send --provider whatsapp --url https://hooks.example.com/webhook/whatsapp --text "Hello"`
+}
+
 // sendTimeout bounds the whole exchange.
 const sendTimeout = 30 * time.Second
 

@@ -29,7 +29,7 @@ type serveCommand struct {
 	databaseSetting
 	accessSettings
 	tracingSettings
-	LogLevel  string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
+	LogLevel  string `setting:"LOG_LEVEL" default:"INFO" placeholder:"LEVEL" values:"DEBUG,INFO,WARNING,ERROR" help:"Least level that is logged: DEBUG, INFO, WARNING or ERROR."`
 	AppName   string `setting:"APP_NAME" default:"Lyftr Webhook API" placeholder:"NAME" help:"Name of this service, as people see it."`
 	Host      string `setting:"HOST" default:"0.0.0.0" placeholder:"ADDRESS" help:"Address to listen on."`
 	Port      int    `setting:"PORT" default:"8000" placeholder:"PORT" help:"Port to listen on; 0 takes a free one."`
@@ -50,6 +50,15 @@ type serveCommand struct {
 	IdleTimeout       time.Duration `setting:"IDLE_TIMEOUT" default:"60s" placeholder:"TIME" help:"How long a connection may wait for its next request."`
 	DrainDelay        time.Duration `setting:"DRAIN_DELAY" default:"0s" placeholder:"TIME" help:"How long to go on after SIGTERM with /health/ready at 503, for a load balancer to notice."`
 	ShutdownTimeout   time.Duration `setting:"SHUTDOWN_TIMEOUT" default:"10s" placeholder:"TIME" help:"How long requests may take to end after that."`
+}
+
+// Help implements kong.HelpProvider.
+func (c *serveCommand) Help() string {
+	return `Needs a secret to accept webhooks; without one, messages can only be read. SIGTERM ends it in good order: what was accepted
+is stored. A changed secret, token or certificate is taken without a restart, on SIGHUP or by itself.
+
+  WEBHOOK_SECRET_FILE=/run/secrets/webhook lyftr serve
+  lyftr serve --database-url sqlite:////var/lib/lyftr/app.db --host 127.0.0.1 --port 8080`
 }
 
 // maxHeaderBytes bounds a request's header; net/http adds 4 KiB.

@@ -15,7 +15,7 @@ import (
 // signer are the settings of what signs as a sender does.
 type signer struct {
 	providerSettings
-	Provider string `default:"native" placeholder:"NAME" help:"Whose format: native (lyftr's own), whatsapp, twilio or standard."`
+	Provider string `default:"native" placeholder:"NAME" values:"native,whatsapp,twilio,standard" help:"Whose format: native (lyftr's own), whatsapp, twilio or standard."`
 	Secret   string `placeholder:"SECRET" help:"Secret to sign with, in place of the provider's setting."`
 	SignedAt string `placeholder:"TIME" help:"Time that is signed where the format has one; now if left out."`
 }
@@ -58,6 +58,15 @@ type signCommand struct {
 	signer
 	File string `arg:"" optional:"" default:"-" help:"File whose bytes are signed; - is standard input."`
 	URL  string `placeholder:"URL" help:"Where it will be posted, if that is signed as well."`
+}
+
+// Help implements kong.HelpProvider.
+func (c *signCommand) Help() string {
+	return `Prints the value of the header X-Signature, or all headers of another format, as curl takes them by -H @FILE.
+
+  lyftr sign body.json
+  curl -H "X-Signature: $(lyftr sign body.json)" --data-binary @body.json http://localhost:8000/webhook
+  lyftr sign --provider standard --url https://hooks.example.com/webhook/standard body.json > headers`
 }
 
 // Run prints the value of the header X-Signature, or the headers of another

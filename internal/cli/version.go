@@ -22,6 +22,13 @@ func Version() string {
 
 type versionCommand struct{}
 
+// Help implements kong.HelpProvider.
+func (versionCommand) Help() string {
+	return `Prints the version, that of Go, and the platform.
+
+  lyftr version`
+}
+
 func (versionCommand) Run(e *environment) error {
 	_, err := fmt.Fprintf(e.stdout, "lyftr %s %s %s/%s\n", Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err

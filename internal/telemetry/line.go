@@ -121,15 +121,26 @@ func appendEscaped(b []byte, s string) []byte {
 		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))
-		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
-			for _, unit := range utf16.AppendRune(nil, r) {
-				b = append(b, '\\', 'u', hexDigits[unit>>12], hexDigits[unit>>8&15], hexDigits[unit>>4&15], hexDigits[unit&15])
-			}
+		case Unshowable(r):
+			b = AppendEscape(b, r)
 		default:
 			b = utf8.AppendRune(b, r)
 		}
 	}
 	return append(b, '"')
+}
+
+// Unshowable reports whether a character would move a terminal's cursor, colour
+// its text or turn it around.
+func Unshowable(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }
+
+// AppendEscape appends a character as JSON writes what it cannot show, such as
+// \u001b.
+func AppendEscape(b []byte, r rune) []byte {
+	for _, unit := range utf16.AppendRune(nil, r) {
+		b = append(b, '\\', 'u', hexDigits[unit>>12], hexDigits[unit>>8&15], hexDigits[unit>>4&15], hexDigits[unit&15])
+	}
+	return b
 }
 
 const hexDigits = "0123456789abcdef"
