@@ -12,10 +12,10 @@ GOLANGCI = bin/golangci-lint-$(GOLANGCI_VERSION)
 .DEFAULT_GOAL = help
 export FUZZTIME
 
-.PHONY: help build run test lint fuzz bench up down logs clean
+.PHONY: help build run test lint fuzz bench screenshots up down logs clean
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build bin/lyftr, a static binary
 	@CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '-s -w -X lyftr/internal/cli.version=$(VERSION)' -o bin/lyftr ./cmd/lyftr
@@ -45,6 +45,9 @@ fuzz: ## Fuzz every target, each for FUZZTIME
 
 bench: ## Measure how many messages a second come in, for BENCHTIME
 	go test -run '^$$' -bench 'Ingest|Replicas' -benchtime $(BENCHTIME) ./e2e
+
+screenshots: ## Make the pictures in docs/screenshots anew; installs the fonts that this needs
+	@sh scripts/screenshots.sh
 
 up: ## Build the image and start it on port 8000, with docker compose
 	VERSION='$(VERSION)' $(COMPOSE) up --build --detach

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // hostile are texts that run, break out or break the page where a page takes
@@ -131,7 +132,7 @@ func testHostileSenders(t *testing.T, b *browser) {
 	client := newClient(t, 1)
 	var refused []string
 	for i, text := range hostile[:8] {
-		if status, answer := postWhatsApp(client, p.url("/webhook"), whatsAppDelivery(hostileID(i, text), text, text)); status != 200 {
+		if status, answer := postWhatsApp(client, p.url("/webhook"), whatsAppDelivery(hostileID(i, text), text, text, text, time.Unix(1749416383, 0))); status != 200 {
 			t.Fatalf("%q is answered %d %s", text, status, answer)
 		}
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url("/webhook/"+url.PathEscape(text)), strings.NewReader("{}"))

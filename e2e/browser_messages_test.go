@@ -185,10 +185,10 @@ func testSources(t *testing.T, b *browser) {
 	w.click(".messages tbody tr td.text")
 	w.awaitText("dialog[open] code.id", "wa1")
 	w.await(`location.search === "?source=whatsapp&message=wa1&message_source=whatsapp"`)
-	if got, want := w.texts("dialog[open] table tbody td"), []string{"sent", "2025-06-08 20:59:50", "919876543210", "read", "2025-06-08 20:59:59", "919876543210"}; !slices.Equal(got, want) {
+	if got, want := w.texts("dialog[open] table tbody td"), []string{"sent", "2025-06-08 20:59:50", "+919876543210", "read", "2025-06-08 20:59:59", "+919876543210"}; !slices.Equal(got, want) {
 		t.Errorf("the statuses are %q, want %q", got, want)
 	}
-	if got := eval[string](w, `JSON.parse(document.querySelector("dialog[open] pre").textContent).contacts[0].profile.name`); got != "from a phone" {
+	if got := eval[string](w, `JSON.parse(document.querySelector("dialog[open] pre").textContent).contacts[0].profile.name`); got != "Asha" {
 		t.Errorf("the raw data name the sender %q", got)
 	}
 	w.press("Escape")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -131,7 +132,7 @@ func everything(t *testing.T) *process {
 	p := face(t, "WHATSAPP_APP_SECRET="+appSecret)
 	threeMessages(t, p)
 	client := newClient(t, 1)
-	if status, answer := postWhatsApp(client, p.url("/webhook"), whatsAppDelivery("wa1", "919876543210", "from a phone")); status != 200 {
+	if status, answer := postWhatsApp(client, p.url("/webhook"), whatsAppDelivery("wa1", "919876543210", "Asha", "from a phone", time.Unix(1749416383, 0))); status != 200 {
 		t.Fatalf("WhatsApp is answered %d %s", status, answer)
 	}
 	if status, answer := postSigned(client, p.url("/webhook"), []byte("{}"), strings.Repeat("0", 64)); status != 401 {
@@ -140,13 +141,15 @@ func everything(t *testing.T) *process {
 	return p
 }
 
-// whatsAppDelivery is one of WhatsApp's with a message and the statuses of another.
-func whatsAppDelivery(id, from, text string) []byte {
-	q := quote
+// whatsAppDelivery is one of WhatsApp's with a message and what became of another
+// of the same id.
+func whatsAppDelivery(id, from, name, text string, at time.Time) []byte {
+	later := func(seconds int64) int64 { return at.Unix() + seconds }
+	id, from, name, text = quote(id), quote(from), quote(name), quote(text)
 	return fmt.Appendf(nil, `{"object":"whatsapp_business_account","entry":[{"id":"1","changes":[{"field":"messages","value":{"messaging_product":"whatsapp",
 		"metadata":{"display_phone_number":"15550783881","phone_number_id":"1"},
 		"contacts":[{"profile":{"name":%s},"wa_id":%s}],
-		"messages":[{"from":%s,"id":%s,"timestamp":"1749416383","type":"text","text":{"body":%s}}],
-		"statuses":[{"id":%s,"status":"sent","timestamp":"1749416390","recipient_id":%s},{"id":%s,"status":"read","timestamp":"1749416399","recipient_id":%s}]}}]}]}`,
-		q(text), q(from), q(from), q(id), q(text), q(id), q(from), q(id), q(from))
+		"messages":[{"from":%s,"id":%s,"timestamp":"%d","type":"text","text":{"body":%s}}],
+		"statuses":[{"id":%s,"status":"sent","timestamp":"%d","recipient_id":%s},{"id":%s,"status":"read","timestamp":"%d","recipient_id":%s}]}}]}]}`,
+		name, from, from, id, later(0), text, id, later(7), from, id, later(16), from)
 }
