@@ -1,10 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/chromedp/chromedp"
 )
 
 // testDocs: the page of the API document shows it, tries a request with a token,
@@ -46,12 +45,12 @@ func testDocs(t *testing.T, b *browser) {
 // open, to axe's rules, light and wide, dark and narrow.
 func testDocsAccessibility(t *testing.T, b *browser) {
 	w := b.open(t, face(t).url(""), "")
+	w.goTo("/docs#/messages/eraseMessages")
+	w.await(`document.querySelector("#operations-messages-eraseMessages .try-out__btn") !== null`)
 	for scheme, width := range map[string]int64{"light": 1300, "dark": 390} {
 		w.scheme(scheme)
 		w.size(width, 844)
-		w.run(chromedp.Navigate("about:blank")) // an address that differs behind # loads nothing
-		w.goTo("/docs#/messages/eraseMessages")
-		w.await(`document.querySelector("#operations-messages-eraseMessages .try-out__btn") !== null`)
+		w.await(fmt.Sprintf(`document.documentElement.classList.contains("dark-mode") === %t`, scheme == "dark"))
 		for _, v := range w.violations() {
 			t.Errorf("%s, %d pixels: %s", scheme, width, v)
 		}

@@ -101,7 +101,7 @@ func testHostileTexts(t *testing.T, b *browser) {
 	}
 	// From an address that somebody was given.
 	w.allow("404", "422")
-	for _, text := range []string{hostile[0], hostile[3], hostile[4]} {
+	for _, text := range []string{hostile[0], hostile[3]} {
 		value := url.QueryEscape(text)
 		for _, path := range []string{
 			"/?message=" + value, "/?q=" + value + "&from=" + value + "&to=" + value + "&source=" + value,

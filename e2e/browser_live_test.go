@@ -100,6 +100,7 @@ func testLiveRestart(t *testing.T, b *browser) {
 	database := filepath.Join(t.TempDir(), "app.db")
 	p := start(t, database)
 	_, port, _ := strings.Cut(p.address, ":")
+	to := p.url("/webhook")
 	w := b.open(t, p.url(""), "/?view=live")
 	w.live("live")
 	// What chromium says when a server goes away, and is away.
@@ -115,7 +116,7 @@ func testLiveRestart(t *testing.T, b *browser) {
 			client := newClient(t, 1)
 			wg.Go(func() {
 				for i := range each {
-					send(t, client, p.url("/webhook"), fmt.Sprintf("r%d-%d-%d", round, sender, i))
+					send(t, client, to, fmt.Sprintf("r%d-%d-%d", round, sender, i))
 					if acknowledged.Add(1) <= senders*each/2 {
 						halfway.Done()
 					}

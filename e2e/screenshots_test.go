@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	cdppage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"lyftr/internal/signature"
@@ -168,28 +169,35 @@ func refuse(t *testing.T, p *process, client *http.Client) {
 
 func first(status int, _ string) int { return status }
 
-// picture writes what the window shows to a file of the folder.
+// picture writes what the window shows to a file of the folder: for the documents
+// as it is, else small, which is enough to see that there is something.
 func (w *tab) picture(folder, name string) {
 	w.tb.Helper()
-	b, err := chromedp.Run(w.ctx, chromedp.CaptureScreenshot())
+	small := os.Getenv(screenshotsVariable) == ""
+	size := eval[[]float64](w, "[innerWidth, innerHeight]")
+	clip := cdppage.Viewport{Width: size[0], Height: size[1], Scale: 1}
+	if small {
+		clip.Scale = 0.25
+	}
+	shot, err := chromedp.Call(w.ctx, cdppage.CaptureScreenshot, cdppage.CaptureScreenshotParams{Clip: &clip})
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	picture, err := png.Decode(bytes.NewReader(b))
+	picture, err := png.Decode(bytes.NewReader(shot.Data))
 	if err != nil {
 		w.tb.Fatalf("%s: %v", name, err)
 	}
 	colours := map[color.Color]bool{}
 	bounds := picture.Bounds()
-	for y := bounds.Min.Y; y < bounds.Max.Y; y += 5 {
-		for x := bounds.Min.X; x < bounds.Max.X; x += 2 {
+	for y := bounds.Min.Y; y < bounds.Max.Y; y += 3 {
+		for x := bounds.Min.X; x < bounds.Max.X; x += 3 {
 			colours[picture.At(x, y)] = true
 		}
 	}
-	if os.Getenv(screenshotsVariable) != "" && len(b) > maxPicture || len(colours) < minColours {
-		w.tb.Errorf("%s has %d bytes and %d colours", name, len(b), len(colours))
+	if !small && len(shot.Data) > maxPicture || len(colours) < minColours {
+		w.tb.Errorf("%s has %d bytes and %d colours", name, len(shot.Data), len(colours))
 	}
-	if err := os.WriteFile(filepath.Join(folder, name+".png"), b, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(folder, name+".png"), shot.Data, 0o600); err != nil {
 		w.tb.Fatal(err)
 	}
 }

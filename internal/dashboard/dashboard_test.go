@@ -30,22 +30,28 @@ func newSite(t *testing.T) site {
 	return site{t, dashboard.New(dashboard.Options{AppName: `<b>"Inbox"</b>`, Version: "v1<2", SessionCookie: cookieName})}
 }
 
-// get asks for a path. It returns nil if there is none.
-func (s site) get(target string, headers ...string) *http.Response {
-	t := s.t
-	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, http.NoBody)
+// answer is what is answered: status 0 if there is none of that path.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// get asks for a path.
+func (s site) get(target string, headers ...string) answer {
+	s.t.Helper()
+	r := httptest.NewRequestWithContext(s.t.Context(), http.MethodGet, target, http.NoBody)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
-	if !s.pages.Serve(w, r) {
-		if w.Body.Len() > 0 || len(w.Header()) > 0 {
-			t.Errorf("%s is none, and yet something is written: %v", target, w.Header())
-		}
-		return nil
+	if s.pages.Serve(w, r) {
+		return answer{w.Code, w.Header(), w.Body.String()}
 	}
-	return w.Result()
+	if w.Body.Len() > 0 || len(w.Header()) > 0 {
+		s.t.Errorf("%s is none, and yet something is written: %v", target, w.Header())
+	}
+	return answer{}
 }
 
 func read(t *testing.T, from io.Reader) string {
@@ -55,12 +61,6 @@ func read(t *testing.T, from io.Reader) string {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-// page returns the text of a page.
-func (s site) page(target string, headers ...string) string {
-	s.t.Helper()
-	return read(s.t, s.get(target, headers...).Body)
 }
 
 // files are the assets, by their names as pages have them.
@@ -94,7 +94,7 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	a := s.get("/?q=%3Cscript%3E")
-	body := read(t, a.Body)
+	body := a.body
 	for name, want := range map[string]string{
 		"Content-Type":    "text/html; charset=utf-8",
 		"Cache-Control":   "no-store",
@@ -102,8 +102,8 @@ func TestPage(t *testing.T) {
 		"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 			"form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 	} {
-		if got := a.Header.Get(name); a.StatusCode != 200 || got != want {
-			t.Errorf("%d, %s is %q, want %q", a.StatusCode, name, got, want)
+		if got := a.header.Get(name); a.status != http.StatusOK || got != want {
+			t.Errorf("%d, %s is %q, want %q", a.status, name, got, want)
 		}
 	}
 	for _, part := range []string{"<title>&lt;b&gt;&#34;Inbox&#34;&lt;/b&gt;</title>", `data-app="&lt;b&gt;&#34;Inbox&#34;&lt;/b&gt;"`, "lyftr v1&lt;2"} {
@@ -118,7 +118,7 @@ func TestPage(t *testing.T) {
 	if strings.Contains(body, signOut) {
 		t.Error("who is not signed in can sign out")
 	}
-	if signed := s.page("/", "Cookie", cookieName+"=x"); !strings.Contains(signed, signOut) {
+	if signed := s.get("/", "Cookie", cookieName+"=x").body; !strings.Contains(signed, signOut) {
 		t.Error("who is signed in cannot sign out")
 	}
 }
@@ -173,7 +173,7 @@ func TestAssetsNamed(t *testing.T) {
 	all := files(t)
 	var begin []string
 	for _, target := range pagePaths {
-		for _, m := range inPage.FindAllStringSubmatch(s.page(target), -1) {
+		for _, m := range inPage.FindAllStringSubmatch(s.get(target).body, -1) {
 			begin = append(begin, m[1])
 		}
 	}
@@ -197,7 +197,7 @@ func TestPreloads(t *testing.T) {
 	s := newSite(t)
 	all := files(t)
 	var got []string
-	for _, m := range preloads.FindAllStringSubmatch(s.page("/"), -1) {
+	for _, m := range preloads.FindAllStringSubmatch(s.get("/").body, -1) {
 		got = append(got, m[1])
 	}
 	needed := reach(all, []string{"app.js", "views/messages.js"}, static)
@@ -211,21 +211,18 @@ func TestAssets(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	const old = "/assets/0123456789abcdef/"
-	folder := regexp.MustCompile(`/assets/[0-9a-f]{16}/`).FindString(s.page("/"))
+	folder := regexp.MustCompile(`/assets/[0-9a-f]{16}/`).FindString(s.get("/").body)
 	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", "": "text/plain; charset=utf-8"}
 	for name, content := range files(t) {
 		for target, kept := range map[string]string{folder + name: "public, max-age=31536000, immutable", old + name: "no-cache"} {
 			for _, encoding := range []string{"", "gzip"} {
 				a := s.get(target, "Accept-Encoding", encoding)
-				if a == nil {
-					t.Fatalf("%s is not there", target)
-				}
 				want, ok := kinds[path.Ext(name)]
-				h := a.Header
-				if h.Get("Content-Type") != want || !ok || h.Get("Cache-Control") != kept || h.Get("Vary") != "Accept-Encoding" || h.Get("Content-Encoding") != encoding {
-					t.Errorf("%s has %v", target, h)
+				h := a.header
+				if a.status != http.StatusOK || h.Get("Content-Type") != want || !ok || h.Get("Cache-Control") != kept || h.Get("Vary") != "Accept-Encoding" || h.Get("Content-Encoding") != encoding {
+					t.Errorf("%s: %d %v", target, a.status, h)
 				}
-				body := read(t, a.Body)
+				body := a.body
 				if h.Get("Content-Length") != strconv.Itoa(len(body)) {
 					t.Errorf("%s has %d bytes and says %s", target, len(body), h.Get("Content-Length"))
 				}
@@ -243,11 +240,11 @@ func TestAssets(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "none.js", "../dashboard.go", "assets/app.js", "app.js/", "views"} {
-		if s.get(folder+name) != nil || s.get(old+name) != nil {
+		if s.get(folder+name).status != 0 || s.get(old+name).status != 0 {
 			t.Errorf("there is an asset %q", name)
 		}
 	}
-	if s.get("/assets/app.js") != nil {
+	if s.get("/assets/app.js").status != 0 {
 		t.Error("an asset has a path without a version")
 	}
 }
@@ -260,7 +257,7 @@ func TestNoOtherHost(t *testing.T) {
 	address := regexp.MustCompile(`(?i)(?:https?:)?//[a-z0-9-]+\.[a-z]{2,}[^\s"'` + "`" + `)]*`)
 	all := files(t)
 	for _, target := range pagePaths {
-		all[target] = s.page(target)
+		all[target] = s.get(target).body
 	}
 	for name, content := range all {
 		if strings.HasPrefix(name, "vendor/") {
