@@ -80,8 +80,7 @@ func (w *tab) violations() []string {
 // testAccessibility holds every page to axe's rules, light and dark, wide and
 // narrow.
 func testAccessibility(t *testing.T, b *browser) {
-	open := b.open(t, everything(t).url(""), "")
-	closed := b.open(t, face(t, "API_TOKEN=token-of-the-readers").url(""), "")
+	_, open, closed := windows(t, b)
 	for path := range whole {
 		w := open
 		if path == "/sign-in" {

@@ -39,13 +39,13 @@ const nameOf = `(e => e.tagName.toLowerCase() + (e.id && "#" + e.id) + (e.classN
 // seen, is above all else and large enough for a finger. A row is opened by a tap
 // anywhere on it, and what stands in a sentence is as high as that.
 func testPhone(t *testing.T, b *browser) {
-	p := everything(t)
-	w := b.open(t, p.url(""), "")
-	w.run(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch))
+	p, open, closed := windows(t, b)
 	for path := range whole {
+		w := open
 		if path == "/sign-in" {
-			continue // without tokens there is no such page
+			w = closed
 		}
+		w.run(chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile, chromedp.EmulateTouch))
 		w.comes(path)
 		if strings.HasSuffix(path, "live") {
 			store(t, p, [4]string{"live", "+919876543210", "2025-01-15T10:00:00Z", hostile[len(hostile)-1]})
@@ -73,6 +73,7 @@ func testPhone(t *testing.T, b *browser) {
 		}
 	}
 	// With a finger.
+	w := open
 	w.comes("/")
 	w.run(chromedp.Tap(chromedp.CSS(".messages tbody tr:nth-child(2) td.text")))
 	w.await(`document.querySelector("dialog[open] code.id")`)
@@ -82,17 +83,17 @@ func testPhone(t *testing.T, b *browser) {
 
 // testKeyboard reaches all there is with the keyboard alone, and sees where it is.
 func testKeyboard(t *testing.T, b *browser) {
-	p := everything(t)
-	w := b.open(t, p.url(""), "")
+	_, open, closed := windows(t, b)
 	for path := range whole {
+		w := open
 		if path == "/sign-in" {
-			continue
+			w = closed
 		}
 		w.comes(path)
 		want := eval[[]string](w, controls+".map("+nameOf+")")
 		var got []string
 		for len(got) < len(want) {
-			if !strings.Contains(path, "message=") || len(got) > 0 { // a dialog begins with the focus on its first
+			if len(got) > 0 || !strings.Contains(path, "message=") && path != "/sign-in" { // they begin with the focus on the first
 				w.press("Tab")
 			}
 			at := eval[[]string](w, `(() => {
@@ -113,6 +114,7 @@ func testKeyboard(t *testing.T, b *browser) {
 			t.Errorf("%s: with the keyboard one comes to\n%q, want\n%q", path, got, want)
 		}
 	}
+	w := open
 	w.comes("/")
 	w.press("Tab")
 	w.awaitText(":focus", "Skip to the content")
@@ -124,6 +126,14 @@ func testKeyboard(t *testing.T, b *browser) {
 	w.press("Tab")
 	w.await(`document.activeElement.id === "f-search"`)
 	w.await(whole["/"])
+}
+
+// windows opens a window on a server with some of all that can be shown, and one on
+// a server that asks for a token.
+func windows(t *testing.T, b *browser) (p *process, open, closed *tab) {
+	t.Helper()
+	p = everything(t)
+	return p, b.open(t, p.url(""), ""), b.open(t, face(t, "API_TOKEN=token-of-the-readers").url(""), "")
 }
 
 // everything is a server with some of all that can be shown.
