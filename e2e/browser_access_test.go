@@ -53,11 +53,14 @@ func testSignInPage(t *testing.T, b *browser) {
 //go:embed testdata/axe/axe.min.js
 var axe string
 
-// violations returns what axe finds wrong with the page as it is.
+// violations returns what axe finds wrong with the page as it is, once nothing
+// moves any more.
 //
 // Source: https://github.com/dequelabs/axe-core, of which testdata has a copy.
 func (w *tab) violations() []string {
 	w.tb.Helper()
+	// A colour on its way to another has the contrast of neither.
+	w.await(`document.getAnimations().every(a => a.playState !== "running")`)
 	if !eval[bool](w, `"axe" in window`) {
 		w.run(script(axe))
 	}
