@@ -73,18 +73,19 @@ func soon(t *testing.T) context.Context {
 func TestFollowCutAnywhere(t *testing.T) {
 	const messages = 2
 	whole := len(feedOf(0, messages))
-	var cut, connections int
+	var atByte, connections atomic.Int64
 	f, said := testFollower(t, func(w http.ResponseWriter, r *http.Request) {
 		b := feedOf(position(r, messages), messages)
-		connections++
-		if connections < 3 {
-			stream(w, b[:min(len(b), cut/connections)])
+		if n := connections.Add(1); n < 3 {
+			stream(w, b[:min(len(b), int(atByte.Load()/n))])
 			panic(http.ErrAbortHandler)
 		}
 		stream(w, b)
 	})
-	for cut = range whole + 1 {
-		connections, f.position, *said = 0, "", nil
+	for cut := range whole + 1 {
+		atByte.Store(int64(cut))
+		connections.Store(0)
+		f.position, *said = "", nil
 		var got []string
 		err := f.follow(soon(t), func(ev event) error {
 			if ev.data == nil {
@@ -132,17 +133,17 @@ func TestFollowLatestResumed(t *testing.T) {
 
 // What passes is waited for, and said once.
 func TestFollowAway(t *testing.T) {
-	tries := 0
+	var tries atomic.Int64
 	f, said := testFollower(t, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "Bearer token" {
 			t.Errorf("Authorization: %q", got)
 		}
-		switch tries++; {
-		case tries <= 2:
+		switch tries.Add(1) {
+		case 1, 2:
 			w.WriteHeader(http.StatusServiceUnavailable)
-		case tries == 3:
+		case 3:
 			w.WriteHeader(http.StatusTooManyRequests)
-		case tries == 4:
+		case 4:
 			panic(http.ErrAbortHandler)
 		default:
 			stream(w, feedOf(position(r, 1), 1))
@@ -163,9 +164,9 @@ func TestFollowAway(t *testing.T) {
 
 // A server that says nothing at all, not even that it is there, is left.
 func TestFollowSilence(t *testing.T) {
-	tries := 0
+	var tries atomic.Int64
 	f, said := testFollower(t, func(w http.ResponseWriter, r *http.Request) {
-		if tries++; tries == 1 {
+		if tries.Add(1) == 1 {
 			stream(w, feedOf(0, 0))
 			<-r.Context().Done()
 			return
