@@ -151,6 +151,7 @@ func testCharts(t *testing.T, b *browser) {
 	w.click("#zoom-out")
 	w.await(`location.search === "?view=charts&bucket=day" && document.querySelector("#zoom-out").disabled`)
 
+	w.figure("messages", all.Total)
 	top := all.Top[0]
 	if got := w.texts("#senders tbody th"); len(got) != len(all.Top) || got[0] != top.From {
 		t.Errorf("the top senders are %q", got)

@@ -301,10 +301,21 @@ func (w *tab) press(name string) {
 	w.run(call(input.DispatchKeyEvent, down), call(input.DispatchKeyEvent, up))
 }
 
-// click clicks the first element that a selector names.
+// click clicks the first element that a selector names, and if it is replaced
+// meanwhile the one that came in its place.
 func (w *tab) click(selector string) {
 	w.tb.Helper()
-	w.run(chromedp.Click(chromedp.CSS(selector)))
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	for {
+		err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector)))
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "Could not find node") {
+			w.tb.Fatalf("click on %s: %v\n%s", selector, err, w.describe())
+		}
+	}
 }
 
 // choose chooses an option of a select.
