@@ -77,7 +77,7 @@ func testLive(t *testing.T, b *browser) {
 	w.choose("#f-source", "whatsapp")
 	w.arrivals()
 	w.awaitText("#live-notice", "None of what has arrived matches these filters.")
-	w.click(".filters button")
+	w.click(".filters .quiet")
 	w.arrivals("m6", "m5", "m4", "m3", "m2", "m1")
 
 	w.click(`.live tr[data-id="m2"] td.text`)

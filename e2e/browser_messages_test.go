@@ -70,7 +70,7 @@ func testSearch(t *testing.T, b *browser) {
 	if got, want := w.address(), "/?q=late&from=%2B919876543210"; got != want {
 		t.Errorf("the address is %s, want %s", got, want)
 	}
-	w.click(".filters button") // clear
+	w.click(".filters .quiet") // clear
 	w.awaitText(count, "3 messages")
 	if got := w.address(); got != "/" {
 		t.Errorf("without filters the address is %s", got)
@@ -199,6 +199,6 @@ func testSources(t *testing.T, b *browser) {
 	w.view("messages")
 	w.choose("#f-source", "twilio")
 	w.awaitText(".notice", "No message matches these filters.")
-	w.click(".filters button")
+	w.click(".filters .quiet")
 	w.awaitText(count, "4 messages")
 }

@@ -55,6 +55,8 @@ func testPhone(t *testing.T, b *browser) {
 			t.Errorf("%s is %d pixels wide", path, wide)
 		}
 		found := eval[[]string](w, `(() => {
+			const fold = document.querySelector(".filters:not([hidden]) .toggle[aria-expanded=false]");
+			if (fold && !document.querySelector("dialog[open]")) fold.click();
 			const wrong = [];
 			for (const e of `+controls+`) {
 				if (e.matches(".skip")) continue;

@@ -43,8 +43,17 @@ export function filterBar() {
     source: label("source", "Source", source),
     since: h("div", { class: "times" }, label("range", "Time", range), own),
   };
+  // On a phone all but the search are behind a button, so that there is room for
+  // messages.
+  const others = h("div", { class: "others", id: "filters" }, parts.from, parts.to, parts.source, parts.since);
+  const toggle = h("button", { type: "button", class: "toggle", "aria-controls": "filters", onclick: () => unfold(!others.classList.contains("open")) }, "Filters");
+  function unfold(open) {
+    others.classList.toggle("open", open);
+    toggle.setAttribute("aria-expanded", String(open));
+  }
+  unfold(false);
   const element = h("form", { class: "filters", role: "search", "aria-label": "Filters", onsubmit: (e) => { e.preventDefault(); flush(); } },
-    parts.q, parts.from, parts.to, parts.source, parts.since, clear);
+    parts.q, toggle, others, clear);
 
   // What has been typed and is not yet in the state.
   let pending = {};
@@ -93,6 +102,7 @@ export function filterBar() {
       range.value = "own"; // from an address, or from a chart
     }
     own.hidden = range.value !== "own";
+    if (["from", "to", "source", "since", "until"].some((name) => state[name])) unfold(true);
     clear.hidden = !["q", "from", "to", "source", "since", "until"].some((name) => state[name]);
     if (clear.hidden && !ownRange) range.value = "";
   }
