@@ -192,6 +192,9 @@ func testSources(t *testing.T, b *browser) {
 		t.Errorf("the raw data name the sender %q", got)
 	}
 	w.press("Escape")
+	if got, want := w.texts("#f-source option"), []string{"All", "native", "whatsapp", "twilio", "standard"}; !slices.Equal(got, want) {
+		t.Errorf("the sources to choose from are %q", got)
+	}
 	w.choose("#f-source", "native")
 	w.rows("Where is my PARCEL?", "École à Paris", "The parcel is late")
 	w.view("charts") // takes the filter along

@@ -74,13 +74,26 @@ func testPhone(t *testing.T, b *browser) {
 			t.Errorf("%s: %s", path, f)
 		}
 	}
-	// With a finger.
+	// With a finger: the filters, which stay as they are left, and a row.
 	w := open
 	w.comes("/")
+	unfolded := func(want bool) {
+		t.Helper()
+		w.await(fmt.Sprintf(`document.querySelector("#f-from").checkVisibility() === %t`, want))
+	}
+	unfolded(false)
+	w.run(chromedp.Tap(chromedp.CSS(".toggle")))
+	unfolded(true)
+	w.goTo("/?to=%2B14155550100")
+	w.await(whole["/"])
+	unfolded(true) // nobody filters without seeing it
+	w.run(chromedp.Tap(chromedp.CSS(".toggle")))
+	unfolded(false)
 	w.run(chromedp.Tap(chromedp.CSS(".messages tbody tr:nth-child(2) td.text")))
 	w.await(`document.querySelector("dialog[open] code.id")`)
 	w.run(chromedp.Tap(chromedp.CSS("dialog[open] .close")))
 	w.await(`!document.querySelector("dialog[open]")`)
+	unfolded(false)
 }
 
 // testKeyboard reaches all there is with the keyboard alone, and sees where it is.

@@ -171,7 +171,7 @@ func (c *serveCommand) Run(e *environment) (err error) {
 		defer stop()
 	}
 
-	pages := dashboard.New(dashboard.Options{AppName: c.AppName, Version: Version(), SessionCookie: httpapi.SessionCookie})
+	pages := dashboard.New(dashboard.Options{AppName: c.AppName, Version: Version(), Sources: c.sources(), SessionCookie: httpapi.SessionCookie})
 	api := httpapi.New(httpapi.Options{
 		Store:            db,
 		Metrics:          metrics,

@@ -26,6 +26,8 @@ type Options struct {
 	AppName string
 	// Version is the program's.
 	Version string
+	// Sources are those that messages come from.
+	Sources []string
 	// SessionCookie is the name of the cookie of who has signed in: he gets a
 	// button to sign out.
 	SessionCookie string
@@ -55,6 +57,7 @@ const docsPath = "/docs"
 // page is what a template is given.
 type page struct {
 	App, Version string
+	Sources      string // with spaces between
 	// Assets is the path of the folder that the assets are in.
 	Assets   string
 	SignedIn bool
@@ -89,5 +92,5 @@ func (p *Pages) write(w http.ResponseWriter, r *http.Request, t *template.Templa
 	h.Set("Cache-Control", "no-store")
 	_, err := r.Cookie(p.SessionCookie)
 	// An error is that of a browser that has gone.
-	_ = t.Execute(w, page{App: p.AppName, Version: p.Version, Assets: p.assets.folder, SignedIn: err == nil})
+	_ = t.Execute(w, page{App: p.AppName, Version: p.Version, Sources: strings.Join(p.Sources, " "), Assets: p.assets.folder, SignedIn: err == nil})
 }

@@ -22,7 +22,7 @@ const modules = {
 const app = document.body.dataset.app;
 const main = document.getElementById("main");
 const place = h("div", { class: "view" });
-const bar = filterBar();
+const bar = filterBar(document.body.dataset.sources.split(" "));
 main.append(bar.element, place);
 
 const made = {}; // views by name, once they have been gone to

@@ -18,11 +18,9 @@ const ranges = [
   ["From … until …", "own"],
 ];
 
-const sources = ["native", "whatsapp", "twilio", "standard"];
-
 // filterBar returns the bar: its element, show(state), offer(names) which hides
-// the filters that a view does not obey, and focus.
-export function filterBar() {
+// the filters that a view does not obey, and focus. sources are those to choose from.
+export function filterBar(sources) {
   const fields = {
     q: field("search", { type: "search", placeholder: "Search the texts", autocomplete: "off", spellcheck: "false", enterkeyhint: "search" }),
     from: field("from", { type: "search", placeholder: "+919876543210", autocomplete: "off", inputmode: "tel" }),
@@ -33,7 +31,7 @@ export function filterBar() {
   const source = h("select", { id: "f-source", onchange: () => go({ source: source.value }) },
     h("option", { value: "" }, "All"), sources.map((s) => h("option", { value: s }, s)));
   const range = h("select", { id: "f-range", onchange: choose }, ranges.map(([name, value]) => h("option", { value }, name)));
-  const clear = h("button", { type: "button", class: "quiet", onclick: () => { pending = {}; go({ q: "", from: "", to: "", source: "", since: "", until: "" }); } }, "Clear filters");
+  const clear = h("button", { type: "button", class: "quiet", onclick: () => { pending = {}; ownRange = false; go({ q: "", from: "", to: "", source: "", since: "", until: "" }); } }, "Clear filters");
 
   const own = h("div", { class: "own" }, label("since", "From", fields.since), label("until", "Until", fields.until));
   const parts = {
@@ -89,6 +87,8 @@ export function filterBar() {
 
   let last = {};
   function showState(state) {
+    // Somebody may have folded them since they were set.
+    if (["from", "to", "source", "since", "until"].some((name) => state[name] && state[name] !== last[name])) unfold(true);
     last = state;
     for (const name of ["q", "from", "to"]) {
       if (!(name in pending) && fields[name].value !== state[name]) fields[name].value = state[name];
@@ -102,7 +102,6 @@ export function filterBar() {
       range.value = "own"; // from an address, or from a chart
     }
     own.hidden = range.value !== "own";
-    if (["from", "to", "source", "since", "until"].some((name) => state[name])) unfold(true);
     clear.hidden = !["q", "from", "to", "source", "since", "until"].some((name) => state[name]);
     if (clear.hidden && !ownRange) range.value = "";
   }
