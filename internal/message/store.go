@@ -20,8 +20,9 @@ type Store interface {
 	Save(ctx context.Context, messages []Message, statuses []Status) ([]Outcome, error)
 
 	// List returns one page of the messages that match, with the number of all
-	// that match unless the query says NoTotal, both of the same moment. It returns ErrBadCursor for a cursor
-	// that List did not give out for the same filter and order.
+	// that match unless the query says NoTotal, both of the same moment. It
+	// returns ErrBadCursor for a cursor that List did not give out for the same
+	// filter and order.
 	List(ctx context.Context, q Query) (Page, error)
 
 	// Walk calls yield for every message that matches, in the order of a list, at

@@ -4,7 +4,7 @@ import { detail } from "./detail.js";
 import { h, number, show } from "../dom.js";
 import { follower } from "../feed.js";
 import { matcher } from "../match.js";
-import { rowOf } from "./row.js";
+import { rowOf, tableOf } from "./row.js";
 import { filters } from "../state.js";
 import { isLocal } from "../time.js";
 
@@ -40,10 +40,7 @@ export function create() {
     h("p", { class: "fault" }, "The database does not know where this page stopped: it was replaced, or an older backup was put back."),
     h("button", { type: "button", id: "live-again", onclick: again }, "Go on from now"));
   const body = h("tbody");
-  const table = h("table", { class: "messages" },
-    h("caption", { class: "hidden" }, "Messages that have arrived, the newest first"),
-    h("thead", {}, h("tr", {}, ["Time", "Source", "From", "To", "Text"].map((name) => h("th", { scope: "col" }, name)))),
-    body);
+  const table = tableOf("Messages that have arrived, the newest first", body);
   const end = h("p", { class: "end" });
   const one = detail();
   const element = h("section", { class: "live", "aria-label": "Live" },

@@ -4,8 +4,8 @@ import { Fault, get, query } from "../api.js";
 import { detail } from "./detail.js";
 import { h, number, show } from "../dom.js";
 import { newsOf } from "../news.js";
-import { filters, link, read } from "../state.js";
-import { rowOf } from "./row.js";
+import { filters } from "../state.js";
+import { rowOf, tableOf } from "./row.js";
 import { isLocal } from "../time.js";
 
 // pageSize is how many messages are asked for at a time, and most how many are
@@ -17,10 +17,7 @@ export function create() {
   const count = h("p", { class: "count", role: "status" });
   const exports = h("div", { class: "exports" });
   const body = h("tbody");
-  const table = h("table", { class: "messages" },
-    h("caption", { class: "hidden" }, "Messages, the newest first"),
-    h("thead", {}, h("tr", {}, ["Time", "Source", "From", "To", "Text"].map((name) => h("th", { scope: "col" }, name)))),
-    body);
+  const table = tableOf("Messages, the newest first", body);
   const notice = h("p", { class: "notice", role: "status", hidden: true });
   const more = h("button", { type: "button", class: "more", hidden: true, onclick: () => load(false) }, "Show older messages");
   const one = detail();

@@ -1,8 +1,16 @@
-// One message in a list.
+// Messages in a list.
 
 import { h } from "../dom.js";
 import { address, link, read } from "../state.js";
 import { clock, day } from "../time.js";
+
+// tableOf returns the table of a list, whose rows are in body.
+export function tableOf(caption, body) {
+  return h("table", { class: "messages" },
+    h("caption", { class: "hidden" }, caption),
+    h("thead", {}, h("tr", {}, ["Time", "Source", "From", "To", "Text"].map((name) => h("th", { scope: "col" }, name)))),
+    body);
+}
 
 // rowOf returns the row of a message as the API gives it with all fields. Its
 // link opens the detail, as does a click anywhere else on it.
