@@ -111,7 +111,13 @@ func isURL(database string) bool { return strings.Contains(database, "://") }
 // is killed at the end of the test.
 func start(tb testing.TB, database string, env ...string) *process {
 	tb.Helper()
-	p, err := startProcess(tb.TempDir(), database, env...)
+	return startProgram(tb, binary, database, env...)
+}
+
+// startProgram is start for another build of lyftr.
+func startProgram(tb testing.TB, program, database string, env ...string) *process {
+	tb.Helper()
+	p, err := startProcessOf(program, tb.TempDir(), database, env...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -130,10 +136,14 @@ func start(tb testing.TB, database string, env ...string) *process {
 var phoneNumber = regexp.MustCompile(`\+[0-9]{7,}`)
 
 func startProcess(dir, database string, env ...string) (*process, error) {
+	return startProcessOf(binary, dir, database, env...)
+}
+
+func startProcessOf(program, dir, database string, env ...string) (*process, error) {
 	if !isURL(database) {
 		database = "sqlite:///" + database
 	}
-	p := &process{cmd: exec.Command(binary, "serve"), drained: make(chan struct{})}
+	p := &process{cmd: exec.Command(program, "serve"), drained: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{
 		"WEBHOOK_SECRET=" + secret,
