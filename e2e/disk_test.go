@@ -91,27 +91,31 @@ func newMemoryDisk(t *testing.T, size string) (*disk, error) {
 	return d, d.mount(t, "-t", "tmpfs", "-o", options, "none")
 }
 
-// cut is a power cut: the disk is copied as it is while the process, which uses
-// it, stands still; then that is killed. What was not synced is only in the
-// memory of the machine that was: it is not on the copy, which is mounted in
-// place of the disk.
-func (d *disk) cut(t *testing.T, p *process) *disk {
+// cut is a power cut: the disk is copied as it is while the process that uses it
+// stands still; then that is killed. What was not synced is only in the memory of
+// the machine that was. See restore.
+func (d *disk) cut(t *testing.T, p *process) (image string) {
 	t.Helper()
 	p.pause(t)
-	after := &disk{image: filepath.Join(t.TempDir(), "image")}
-	out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", d.image, after.image).CombinedOutput()
-	if err != nil {
+	image = filepath.Join(t.TempDir(), "image")
+	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", d.image, image).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v: %s", err, out)
 	}
 	p.kill()
+	return image
+}
+
+// restore mounts what a power cut has left in place of the disk.
+func (d *disk) restore(t *testing.T, image string) {
+	t.Helper()
 	d.unmount(t)
 	if err := os.Remove(d.image); err != nil {
 		t.Fatal(err)
 	}
-	if err := after.mountImage(t); err != nil {
+	d.image = image
+	if err := d.mountImage(t); err != nil {
 		t.Fatal(err)
 	}
-	return after
 }
 
 // pause stops the process, all its threads, without ending it.

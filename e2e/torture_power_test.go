@@ -31,7 +31,7 @@ func TestTorturePowerCut(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	stored := 0
 	for round := range cuts {
-		d = l.loadAndCut(t, d, binary, fmt.Sprintf("c%d", round), 50+random.IntN(1000))
+		l.loadAndCut(t, d, binary, fmt.Sprintf("c%d", round), 50+random.IntN(1000))
 		p := start(t, d.path("app.db"))
 		total := list(t, p, "?limit=1").Total
 		if code, _ := p.terminate(t); code != 0 {
@@ -59,7 +59,7 @@ func TestTorturePowerCut(t *testing.T) {
 
 // loadAndCut serves a database on the disk, loads it for some milliseconds and
 // cuts the power.
-func (l *ledger) loadAndCut(t *testing.T, d *disk, program, prefix string, milliseconds int) *disk {
+func (l *ledger) loadAndCut(t *testing.T, d *disk, program, prefix string, milliseconds int) {
 	t.Helper()
 	p := startProgram(t, program, d.path("app.db"))
 	client := newClient(t, 16)
@@ -71,10 +71,10 @@ func (l *ledger) loadAndCut(t *testing.T, d *disk, program, prefix string, milli
 		l.load(ctx, client, p.url("/webhook"), prefix, 16)
 	}()
 	<-time.After(time.Duration(milliseconds) * time.Millisecond)
-	after := d.cut(t, p)
+	image := d.cut(t, p)
 	stop()
 	<-loaded
-	return after
+	d.restore(t, image)
 }
 
 // TestTorturePowerCutSeesLoss makes sure that TestTorturePowerCut could fail: the
@@ -93,7 +93,7 @@ func TestTorturePowerCutSeesLoss(t *testing.T) {
 			notRun(t, powerSection, fault, err.Error())
 		}
 		l := &ledger{deliveries: map[string]*delivery{}}
-		d = l.loadAndCut(t, d, program, fmt.Sprintf("n%d", round), 400)
+		l.loadAndCut(t, d, program, fmt.Sprintf("n%d", round), 400)
 		p := startProgram(t, program, d.path("app.db"))
 		if code, _ := p.terminate(t); code != 0 {
 			t.Fatalf("exit code %d", code)
@@ -164,7 +164,7 @@ func TestTorturePowerCutAfterCrash(t *testing.T) {
 		if status, answer := post(newClient(t, 1), p.url("/webhook"), b); status != http.StatusOK {
 			t.Fatalf("the repeat: %d %s", status, answer)
 		}
-		d = d.cut(t, p)
+		d.restore(t, d.cut(t, p))
 		p = start(t, d.path("app.db"))
 		if n := list(t, p, "?limit=1").Total; n != before {
 			t.Fatalf("round %d: a message whose repeat was acknowledged is lost: %d are there, and were %d", round, n, before)
