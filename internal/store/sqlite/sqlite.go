@@ -56,6 +56,7 @@ type Store struct {
 	lock      *os.File    // held while the Store is open
 	file      os.FileInfo // the database file as it was opened
 	logFile   os.FileInfo // its write-ahead log, likewise
+	mark      mark
 	writeDB   *sql.DB
 	readDB    *sql.DB
 	queue     *groupcommit.Queue
@@ -135,6 +136,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if err := s.openReaders(ctx); err != nil {
 		return nil, err
 	}
+	s.checkMark()
 	// Opening the readers has made the log; it stays until the writer closes.
 	if s.logFile, err = os.Stat(s.path + "-wal"); err != nil {
 		return nil, err

@@ -467,6 +467,9 @@ func (s *Store) fatalError() error {
 func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
 	last := s.lastID.Add(int64(created))
+	if created > 0 {
+		s.mark.set(last)
+	}
 	if segment.ChunkOf(last+1) > segment.ChunkOf(last-int64(created)+1) {
 		poke(s.indexer.full)
 	}
