@@ -187,15 +187,26 @@ func (l *ledger) unanswered() (ids []string) {
 // is acknowledged.
 func (l *ledger) settle(t *testing.T, p *process) {
 	t.Helper()
-	client := newClient(t, 1)
-	for _, id := range l.unanswered() {
-		b := l.deliveries[id].body
-		status, answer := post(client, p.url("/webhook"), b)
-		if status != http.StatusOK {
-			t.Fatalf("%s, sent again: %d %s", id, status, answer)
-		}
-		l.note(id, b, status)
+	const senders = 16
+	client := newClient(t, senders)
+	ids := l.unanswered()
+	var wg sync.WaitGroup
+	for part := range slices.Chunk(ids, max(1, (len(ids)+senders-1)/senders)) {
+		wg.Go(func() {
+			for _, id := range part {
+				l.mu.Lock()
+				b := l.deliveries[id].body
+				l.mu.Unlock()
+				status, answer := post(client, p.url("/webhook"), b)
+				l.note(id, b, status)
+				if status != http.StatusOK {
+					t.Errorf("%s, sent again: %d %s", id, status, answer)
+					return
+				}
+			}
+		})
 	}
+	wg.Wait()
 }
 
 // TestTerminate stops the server by SIGTERM under load: everything it took is

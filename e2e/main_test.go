@@ -140,21 +140,7 @@ func startProcess(dir, database string, env ...string) (*process, error) {
 }
 
 func startProcessOf(program, dir, database string, env ...string) (*process, error) {
-	if !isURL(database) {
-		database = "sqlite:///" + database
-	}
-	p := &process{cmd: exec.Command(program, "serve"), drained: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{
-		"WEBHOOK_SECRET=" + secret,
-		"DATABASE_URL=" + database,
-		"HOST=127.0.0.1",
-		"PORT=0",
-		// All senders have one address here, and some sign wrongly.
-		"FAILURE_LIMIT=0",
-		"PATH=" + os.Getenv("PATH"),
-	}, env...)
-	p.cmd.Stderr = &p.stderr
+	p := newProcess(program, dir, database, env...)
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -185,6 +171,26 @@ func startProcessOf(program, dir, database string, env ...string) (*process, err
 	}
 	p.kill()
 	return nil, fmt.Errorf("lyftr did not start:\n%s\n%s", strings.Join(p.log(), "\n"), p.stderr.String())
+}
+
+// newProcess is a lyftr serve that is not started yet.
+func newProcess(program, dir, database string, env ...string) *process {
+	if !isURL(database) {
+		database = "sqlite:///" + database
+	}
+	p := &process{cmd: exec.Command(program, "serve"), drained: make(chan struct{})}
+	p.cmd.Dir = dir
+	p.cmd.Env = append([]string{
+		"WEBHOOK_SECRET=" + secret,
+		"DATABASE_URL=" + database,
+		"HOST=127.0.0.1",
+		"PORT=0",
+		// All senders have one address here, and some sign wrongly.
+		"FAILURE_LIMIT=0",
+		"PATH=" + os.Getenv("PATH"),
+	}, env...)
+	p.cmd.Stderr = &p.stderr
+	return p
 }
 
 // listeningLine returns the address that a log line says lyftr listens on.
