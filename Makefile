@@ -12,7 +12,7 @@ GOLANGCI = bin/golangci-lint-$(GOLANGCI_VERSION)
 .DEFAULT_GOAL = help
 export FUZZTIME
 
-.PHONY: help build run test lint fuzz bench screenshots up down logs clean
+.PHONY: help build run test lint fuzz bench torture screenshots up down logs clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,10 @@ fuzz: ## Fuzz every target, each for FUZZTIME
 
 bench: ## Measure how many messages a second come in, for BENCHTIME
 	go test -run '^$$' -bench 'Ingest|Replicas' -benchtime $(BENCHTIME) ./e2e
+
+torture: ## Kill it, cut its power, break its disk, for an hour; TORTURE=regexp chooses a part
+	@sh scripts/tools.sh
+	@TORTURE='$(TORTURE)' sh scripts/torture.sh
 
 screenshots: ## Make the pictures in docs/screenshots anew; installs the fonts that this needs
 	@sh scripts/screenshots.sh

@@ -246,7 +246,8 @@ func testEnding(t *testing.T, e ending) {
 	}
 	mend()
 	p = start(t, database)
-	found(t, ioSection, e.name, "503, exit code 1, started again; "+l.recovered(t, p, database))
+	found(t, ioSection, e.name, fmt.Sprintf("%d × 503, exit code 1, started again; %s",
+		run.count(http.StatusServiceUnavailable), l.recovered(t, p, database)))
 }
 
 // logged makes sure that one line of the log, an error, has all these words.

@@ -5,8 +5,8 @@
 set -eu
 
 given="$*"
-tools=${given:-'bash:bash chromium:chromium curl:curl etcd:etcd-server file:file gcc:gcc groff:groff-base haproxy:haproxy openssl:openssl patroni:patroni promtool:prometheus sqlite3:sqlite3 strace:strace'}
-PATH=$PATH:/usr/sbin # where haproxy is
+tools=${given:-'bash:bash chromium:chromium curl:curl etcd:etcd-server file:file gcc:gcc groff:groff-base haproxy:haproxy mkfs.ext4:e2fsprogs mount:mount openssl:openssl patroni:patroni promtool:prometheus sqlite3:sqlite3 strace:strace'}
+PATH=$PATH:/usr/sbin # where haproxy and mkfs.ext4 are
 
 # server says whether there is a PostgreSQL server.
 server() {
