@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -163,11 +162,12 @@ func (l *ledger) compare(t *testing.T, database string) (stored int, lost []stri
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range slices.Sorted(maps.Keys(l.deliveries)) {
-		if l.deliveries[id].acknowledged && !seen[id] {
+	for id, d := range l.deliveries {
+		if d.acknowledged && !seen[id] {
 			lost = append(lost, id)
 		}
 	}
+	slices.Sort(lost)
 	return len(seen), lost
 }
 

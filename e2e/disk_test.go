@@ -97,11 +97,18 @@ func newMemoryDisk(t *testing.T, size string) (*disk, error) {
 func (d *disk) cut(t *testing.T, p *process) (image string) {
 	t.Helper()
 	p.pause(t)
+	image = d.copy(t)
+	p.kill()
+	return image
+}
+
+// copy copies what is on the device now.
+func (d *disk) copy(t *testing.T) (image string) {
+	t.Helper()
 	image = filepath.Join(t.TempDir(), "image")
 	if out, err := exec.CommandContext(t.Context(), "cp", "--sparse=always", d.image, image).CombinedOutput(); err != nil {
 		t.Fatalf("cp: %v: %s", err, out)
 	}
-	p.kill()
 	return image
 }
 

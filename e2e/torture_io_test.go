@@ -207,8 +207,9 @@ func TestTortureEnding(t *testing.T) {
 }
 
 func testEnding(t *testing.T, e ending) {
-	d, err := &disk{dir: t.TempDir()}, error(nil)
+	d := &disk{dir: t.TempDir()}
 	if e.disk {
+		var err error
 		if d, err = newDisk(t); err != nil {
 			notRun(t, ioSection, e.name, err.Error())
 		}
@@ -384,7 +385,7 @@ func TestTortureLockedFile(t *testing.T) {
 func TestTortureSlowDisk(t *testing.T) {
 	const fault = "slow disk (100 ms more an fsync)"
 	const queue, senders, delay = 24, 64, 100 * time.Millisecond
-	period := tortured(1500*time.Millisecond, 20*time.Second)
+	period := tortured(1500*time.Millisecond, 5*time.Second)
 	database := filepath.Join(t.TempDir(), "app.db")
 	l := &ledger{deliveries: map[string]*delivery{}}
 	p := start(t, database, "QUEUE_SIZE="+strconv.Itoa(queue))
