@@ -46,7 +46,7 @@ fuzz: ## Fuzz every target, each for FUZZTIME
 bench: ## Measure how many messages a second come in, for BENCHTIME
 	go test -run '^$$' -bench 'Ingest|Replicas' -benchtime $(BENCHTIME) ./e2e
 
-torture: ## Kill it, cut its power, break its disk, for an hour; TORTURE=regexp chooses a part
+torture: ## Kill it, cut its power, break its disk; TORTURE=regexp chooses a part
 	@sh scripts/tools.sh
 	@TORTURE='$(TORTURE)' sh scripts/torture.sh
 

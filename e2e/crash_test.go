@@ -189,6 +189,8 @@ func (l *ledger) settle(t *testing.T, p *process) {
 	t.Helper()
 	const senders = 16
 	client := newClient(t, senders)
+	// A connection without a request would hold up the end of the server.
+	defer client.CloseIdleConnections()
 	ids := l.unanswered()
 	var wg sync.WaitGroup
 	for part := range slices.Chunk(ids, max(1, (len(ids)+senders-1)/senders)) {

@@ -1,10 +1,12 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"lyftr/internal/message"
 )
@@ -16,6 +18,10 @@ import (
 //
 // It is written after the commit and not synced. So after a power cut it may be
 // behind, and what is missing is not noticed; it is never ahead of what is on disk.
+//
+// Writing it is a check as well. In the moment in which ext4 gives up, since its
+// device fails, an fsync may return without an error and without having synced;
+// a write after that fails.
 type mark struct {
 	file     *os.File
 	identity string // of the database
@@ -26,10 +32,15 @@ type mark struct {
 const markBytes = 64
 
 // set notes the highest id of a committed message. All marks are of one length.
-// An error says nothing of the database, and only costs the note.
-func (m *mark) set(id int64) {
+// An error says that the file system has given up. Any other fault of the note,
+// such as a full disk, says nothing of what was committed.
+func (m *mark) set(id int64) error {
 	m.line = fmt.Appendf(m.line[:0], "%s %019d\n", m.identity, id)
-	_, _ = m.file.WriteAt(m.line, 0)
+	_, err := m.file.WriteAt(m.line, 0)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO) {
+		return fmt.Errorf("note the last commit: %w", err)
+	}
+	return nil
 }
 
 // get returns what was noted, nothing if there is no mark.
@@ -45,7 +56,7 @@ func (m *mark) get() (identity string, id int64) {
 }
 
 // checkMark says, once, what is missing since the mark was set, and sets it anew.
-func (s *Store) checkMark() {
+func (s *Store) checkMark() error {
 	s.mark = mark{file: s.lock, identity: message.DatabaseIdentity(s.cursorKey)}
 	last := s.lastID.Load()
 	switch identity, noted := s.mark.get(); {
@@ -56,5 +67,5 @@ func (s *Store) checkMark() {
 		s.log.Error("committed messages are missing: the log was cut short or damaged, or an older file was put in place",
 			"database", filepath.Base(s.path), "missing", noted-last)
 	}
-	s.mark.set(last)
+	return s.mark.set(last)
 }

@@ -136,7 +136,9 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if err := s.openReaders(ctx); err != nil {
 		return nil, err
 	}
-	s.checkMark()
+	if err := s.checkMark(); err != nil {
+		return nil, err
+	}
 	// Opening the readers has made the log; it stays until the writer closes.
 	if s.logFile, err = os.Stat(s.path + "-wal"); err != nil {
 		return nil, err

@@ -171,6 +171,11 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 			err = fatalFault{gone}
 		}
 	}
+	if err == nil && wrote {
+		if gaveUp := w.store.mark.set(w.lastID); gaveUp != nil {
+			err = fatalFault{gaveUp}
+		}
+	}
 	if err != nil {
 		return w.store.commitFailed(err)
 	}
@@ -467,9 +472,6 @@ func (s *Store) fatalError() error {
 func (s *Store) commitSucceeded(created int) {
 	s.messages.Add(int64(created))
 	last := s.lastID.Add(int64(created))
-	if created > 0 {
-		s.mark.set(last)
-	}
 	if segment.ChunkOf(last+1) > segment.ChunkOf(last-int64(created)+1) {
 		poke(s.indexer.full)
 	}
