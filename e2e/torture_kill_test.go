@@ -18,14 +18,14 @@ import (
 func TestTortureKill(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		database := filepath.Join(t.TempDir(), "data", "app.db")
-		testKill(t, "lyftr, on SQLite", database, tortured(25, 200), func(_ *testing.T, _ int, _ *process, kill func()) {
+		testKill(t, "lyftr, on SQLite", database, tortured(20, 200), func(_ *testing.T, _ int, _ *process, kill func()) {
 			kill()
 		})
 	})
 	t.Run("postgres", func(t *testing.T) {
 		server := pgserver.Start(t, pgserver.Options{})
 		const fault = "lyftr, on PostgreSQL; in half of the rounds PostgreSQL as well (SIGKILL, immediate shutdown)"
-		testKill(t, fault, server.NewDatabase(t), tortured(15, 200), func(t *testing.T, round int, p *process, kill func()) {
+		testKill(t, fault, server.NewDatabase(t), tortured(12, 200), func(t *testing.T, round int, p *process, kill func()) {
 			switch round % 4 {
 			case 1: // all at once, as a machine that both run on
 				server.Kill(t)
