@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"math/bits"
 	"sync/atomic"
 	"time"
 )
@@ -24,9 +23,12 @@ type histogram struct {
 }
 
 // bucket returns where a time of so many microseconds is counted.
-func bucket(us uint64) int {
+func bucket(us int64) int {
 	us = min(us, 1<<histogramBits-1)
-	width := max(0, bits.Len64(us/histogramParts)-1) // of the bucket, as a power of two
+	width := 0 // of the bucket, as a power of two
+	for us>>width >= 2*histogramParts {
+		width++
+	}
 	return width*histogramParts + int(us>>width)
 }
 
@@ -39,7 +41,7 @@ func bucketEnd(i int) int64 {
 // add counts a time.
 func (h *histogram) add(d time.Duration) {
 	d = max(0, d)
-	h.buckets[bucket(uint64((d+time.Microsecond-1)/time.Microsecond))].Add(1)
+	h.buckets[bucket(int64((d+time.Microsecond-1)/time.Microsecond))].Add(1)
 	for longest := h.longest.Load(); int64(d) > longest && !h.longest.CompareAndSwap(longest, int64(d)); {
 		longest = h.longest.Load()
 	}

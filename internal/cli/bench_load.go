@@ -23,8 +23,8 @@ const (
 	// loadAheadSeconds is for how long they suffice if that is less.
 	loadAheadSeconds = 10
 	// loadIdle is how long a connection may have been idle and is still used. A
-	// server keeps one for longer, so that none is lost by chance.
-	loadIdle = 20 * time.Second
+	// server waits longer for a request, so that none is lost by chance.
+	loadIdle = 4 * time.Second
 	// loadRedial is the time from one attempt to connect to the next.
 	loadRedial = 50 * time.Millisecond
 	// loadPatience is how long an answer is waited for at least, longer than a server
@@ -60,6 +60,7 @@ type load struct {
 	maker       *requestMaker
 	connections []*loadConnection
 
+	first chan queued   // what was made in advance
 	made  int64         // requests
 	taken atomic.Int64  // requests that a connection came to
 	begin time.Time     // of what is due
@@ -72,9 +73,9 @@ type tally struct {
 	created, repeats atomic.Int64 // acknowledged for the first time, and again
 	noAnswer         atomic.Int64 // sent, and the connection ended: stored or not
 	unsent           atomic.Int64 // due and not sent when the time was over
-	reconnects       atomic.Int64
-	acknowledged     histogram // the times of those, and how long the unsent waited
-	refused          histogram // by 503
+	lost             atomic.Int64 // connections
+	acknowledged     histogram    // the times of those, and how long the unsent waited
+	refused          histogram    // by 503
 
 	mu       sync.Mutex
 	statuses map[int]int64 // but 200
@@ -89,7 +90,8 @@ func (t *tally) fail(err error) {
 	}
 }
 
-// newLoad prepares a load and opens its connections. The caller closes it.
+// newLoad makes the first requests of a load and opens its connections. The caller
+// closes it.
 func newLoad(ctx context.Context, o loadOptions) (*load, error) {
 	l := &load{o: o, count: cmp.Or(o.Count, math.MaxInt64), tally: tally{statuses: map[int]int64{}}}
 	if o.Rate > 0 && o.Duration > 0 {
@@ -107,6 +109,11 @@ func newLoad(ctx context.Context, o loadOptions) (*load, error) {
 		}
 	}
 	l.maker = newRequestMaker(targets[0].Host, targets[0].EscapedPath(), o)
+	// Then the connections are not idle for long.
+	var err error
+	if l.first, err = l.batch(ctx); err != nil {
+		return nil, err
+	}
 	for i := range o.Connections {
 		c := &loadConnection{target: targets[i%len(targets)]}
 		if err := c.open(ctx); err != nil {
@@ -136,28 +143,37 @@ func (l *load) run(ctx context.Context) error {
 	if l.o.Rate > 0 {
 		return l.runOpen(ctx)
 	}
-	for l.made < l.count && ctx.Err() == nil && (l.o.Duration == 0 || l.took < l.o.Duration) {
-		batch := make(chan queued, min(l.count-l.made, loadAhead))
-		if err := l.fill(ctx, batch, l.made+int64(cap(batch))); err != nil {
-			return err
-		}
+	for batch, more := l.first, true; more; {
 		close(batch)
 		until, stop := l.withTimeout(ctx, l.o.Duration-l.took)
 		begin := time.Now()
 		l.post(until, batch)
 		l.took += time.Since(begin)
 		stop()
+		if more = l.made < l.count && ctx.Err() == nil && (l.o.Duration == 0 || l.took < l.o.Duration); more {
+			var err error
+			if batch, err = l.batch(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// runOpen posts messages when they are due. They are made in advance, and while
-// it goes on if they are many.
-func (l *load) runOpen(ctx context.Context) error {
-	queue := make(chan queued, min(l.count, loadAhead, loadAheadSeconds*int64(l.o.Rate)))
-	if err := l.fill(ctx, queue, int64(cap(queue))); err != nil {
-		return err
+// batch makes as many requests as are made in advance.
+func (l *load) batch(ctx context.Context) (chan queued, error) {
+	size := min(l.count-l.made, loadAhead)
+	if l.o.Rate > 0 {
+		size = min(size, loadAheadSeconds*int64(l.o.Rate))
 	}
+	batch := make(chan queued, size)
+	return batch, l.fill(ctx, batch, l.made+size)
+}
+
+// runOpen posts messages when they are due. If they are many they are made while
+// it goes on.
+func (l *load) runOpen(ctx context.Context) error {
+	queue := l.first
 	making, stopMaking := context.WithCancel(ctx)
 	defer stopMaking()
 	made := make(chan error, 1)
@@ -196,15 +212,15 @@ func (l *load) withTimeout(ctx context.Context, d time.Duration) (context.Contex
 
 // fill puts requests into the queue until so many were made in all or ctx ends.
 func (l *load) fill(ctx context.Context, queue chan<- queued, all int64) error {
-	for ; l.made < all; l.made++ {
+	for l.made < all && ctx.Err() == nil {
 		r, err := l.maker.next()
 		if err != nil {
 			return err
 		}
 		select {
 		case queue <- queued{r, l.made}:
+			l.made++
 		case <-ctx.Done():
-			return nil
 		}
 	}
 	return nil
@@ -276,6 +292,7 @@ func (l *load) next(ctx context.Context, c *loadConnection, q queued, wait *time
 	}
 	l.note(q.request, a, err, now.Sub(begin))
 	if err != nil || a.last {
+		l.tally.lost.Add(1)
 		c.close()
 	}
 	return true
@@ -316,7 +333,6 @@ func (l *load) connected(ctx context.Context, c *loadConnection) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		l.tally.reconnects.Add(1)
 		if err := c.open(ctx); err == nil {
 			break
 		}

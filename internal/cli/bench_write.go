@@ -32,13 +32,14 @@ type benchWriteCommand struct {
 
 // Help implements kong.HelpProvider.
 func (c *benchWriteCommand) Help() string {
-	return `Without --rate each connection sends the next message when it has its answer, and the times are from sending to the answer: a server
-that stalls is sent less meanwhile, so they flatter it. With --rate each message has its time, and what it waits from then on counts, for a free
-connection as well; what was due and not sent at the end counts with the time that it waited.
+	return `Without --rate each connection sends the next message when it has its answer, and times count from sending: a server that stalls is sent
+less meanwhile, which flatters it. With --rate each message has its time, and what it waits from then on counts, for a free connection
+too; what was due and not sent at the end counts with the time that it waited. No more messages are under way than connections: give
+--connections enough of them to see a server with too much to do.
 
-The exit code is 0 if each answer was 200. A message whose connection ended before the answer is not sent again: it may be stored or
-not. http and https, HTTP/1.1. Messages are made before the clock starts; with --rate, and without it when 100000 are sent, more
-are made: with --rate meanwhile, without it while the clock stands still.
+The exit code is 0 if each answer was 200. A message whose connection was lost before its answer is not sent again: it may be stored
+or not. By http or https, HTTP/1.1. 100000 messages are made before the clock starts; if more are needed they are made meanwhile with
+--rate, and without it while the clock and the sending stop.
 
   lyftr bench write --duration 10s
   lyftr bench write --rate 5000 --duration 30s --connections 256 --json
@@ -71,7 +72,7 @@ type written struct {
 	Statuses    map[int]int64 `json:"statuses"`
 	NoAnswer    int64         `json:"no_answer"`
 	Unsent      int64         `json:"unsent"`
-	Reconnects  int64         `json:"reconnects"`
+	Lost        int64         `json:"lost_connections"`
 	latencies
 	// Refused are the times of the answers of 503.
 	Refused latencies `json:"refused"`
@@ -163,7 +164,7 @@ func (l *load) written() written {
 		Statuses:    maps.Clone(t.statuses),
 		NoAnswer:    t.noAnswer.Load(),
 		Unsent:      t.unsent.Load(),
-		Reconnects:  t.reconnects.Load(),
+		Lost:        t.lost.Load(),
 		latencies:   t.acknowledged.latencies(),
 		Refused:     t.refused.latencies(),
 	}
@@ -187,7 +188,7 @@ func (w written) print(out io.Writer) error {
 	for _, status := range slices.Sorted(maps.Keys(w.Statuses)) {
 		fmt.Fprintf(&b, " %d %d times,", status, w.Statuses[status])
 	}
-	fmt.Fprintf(&b, " none %d times; %d connections opened again\n", w.NoAnswer, w.Reconnects)
+	fmt.Fprintf(&b, " none %d times; %d connections lost and opened again\n", w.NoAnswer, w.Lost)
 	since := "sending"
 	if w.Rate > 0 {
 		since = fmt.Sprintf("when it was due, %d a second; %d unsent at the end", w.Rate, w.Unsent)
