@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -121,10 +122,9 @@ func TestLoadRepeats(t *testing.T) {
 // counted, a connection that ended is opened again, and what was refused counts
 // as new when its repeat is taken.
 func TestLoadTellsAnswersApart(t *testing.T) {
-	n := 0
+	var requests atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		n++ // there is one connection
-		switch n % 10 {
+		switch requests.Add(1) % 10 {
 		case 1, 2, 3:
 			w.WriteHeader(http.StatusServiceUnavailable)
 		case 4:
