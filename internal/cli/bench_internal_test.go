@@ -15,14 +15,21 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"lyftr/internal/sample"
 )
+
+// testGenerator is made once: that takes a second with the race detector.
+var testGenerator = sync.OnceValue(func() *sample.Generator {
+	return sample.New(sample.Options{Senders: 10, Received: true})
+})
 
 // testLoad returns a load on a server, and closes its connections when the test
 // ends.
 func testLoad(t *testing.T, o loadOptions) *load {
 	t.Helper()
-	o.Secret, o.Senders = "s", 10
-	l, err := newLoad(t.Context(), o)
+	o.Secret = "s"
+	l, err := newLoad(t.Context(), o, testGenerator())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +53,7 @@ func TestLoadCountsFromWhenAMessageWasDue(t *testing.T) {
 	}))
 	defer server.Close()
 
-	l := testLoad(t, loadOptions{URLs: []string{server.URL}, Connections: connections, Rate: rate})
+	l := testLoad(t, loadOptions{URLs: []string{server.URL}, Connections: connections, Rate: rate, Count: 2 * rate})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ran := make(chan error, 1)
@@ -108,7 +115,7 @@ func TestLoadRepeats(t *testing.T) {
 		bodies[r.Header.Get("X-Signature")+string(body)]++
 	}))
 	defer server.Close()
-	l := testLoad(t, loadOptions{URLs: []string{server.URL}, Connections: 4, Count: 2000, Repeat: 20, Seed: 1})
+	l := testLoad(t, loadOptions{URLs: []string{server.URL}, Connections: 4, Count: 2000, Repeat: 20})
 	if err := l.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lyftr/internal/sample"
 )
 
 const (
@@ -43,8 +45,7 @@ type loadOptions struct {
 	Count    int64         // of messages, repeats included; 0: no limit
 	Duration time.Duration // 0: no limit
 	Repeat   int           // percent of the messages that are sent again
-	Senders  int
-	Seed     uint64
+	Seed     uint64        // chooses the repeats
 }
 
 // load posts signed messages. Either each connection sends the next one when it
@@ -91,8 +92,8 @@ func (t *tally) fail(err error) {
 }
 
 // newLoad makes the first requests of a load and opens its connections. The caller
-// closes it.
-func newLoad(ctx context.Context, o loadOptions) (*load, error) {
+// closes it. The generator makes the messages, and is used by nobody else meanwhile.
+func newLoad(ctx context.Context, o loadOptions, generator *sample.Generator) (*load, error) {
 	l := &load{o: o, count: cmp.Or(o.Count, math.MaxInt64), tally: tally{statuses: map[int]int64{}}}
 	if o.Rate > 0 && o.Duration > 0 {
 		l.count = min(l.count, int64(o.Duration.Seconds()*float64(o.Rate)))
@@ -108,7 +109,7 @@ func newLoad(ctx context.Context, o loadOptions) (*load, error) {
 			return nil, usagef("--url: the paths of all servers must be the same")
 		}
 	}
-	l.maker = newRequestMaker(targets[0].Host, targets[0].EscapedPath(), o)
+	l.maker = newRequestMaker(targets[0].Host, targets[0].EscapedPath(), o, generator)
 	// Then the connections are not idle for long.
 	var err error
 	if l.first, err = l.batch(ctx); err != nil {

@@ -71,9 +71,11 @@ func (c *benchReadCommand) Run(e *environment) error {
 	stopLoad := func() error { return nil }
 	if c.RateWebhooks > 0 {
 		load, err := newLoad(e.ctx, loadOptions{
-			URLs: []string{c.URL}, Secret: c.Secret, Connections: readLoadConnections, Rate: c.RateWebhooks, Senders: c.Senders,
-			Seed: uint64(time.Now().UnixNano()), // another run posts other messages
-		})
+			URLs: []string{c.URL}, Secret: c.Secret, Connections: readLoadConnections, Rate: c.RateWebhooks,
+		}, sample.New(sample.Options{
+			Seed:    uint64(time.Now().UnixNano()), // another run posts other messages
+			Senders: c.Senders, Received: true,
+		}))
 		if err != nil {
 			return fmt.Errorf("bench read: %w", err)
 		}

@@ -35,13 +35,13 @@ type requestMaker struct {
 	made      int
 }
 
-// newRequestMaker returns one for a host and a path. Its messages are chosen by
-// the seed, but for their timestamps.
-func newRequestMaker(host, path string, o loadOptions) *requestMaker {
+// newRequestMaker returns one for a host and a path. The generator's messages have
+// to have ReceivedAt.
+func newRequestMaker(host, path string, o loadOptions, generator *sample.Generator) *requestMaker {
 	return &requestMaker{
 		head:      "POST " + path + " HTTP/1.1\r\nHost: " + host + "\r\nContent-Type: application/json\r\n" + provider.HeaderSignature + ": ",
 		secret:    []byte(o.Secret),
-		generator: sample.New(sample.Options{Seed: o.Seed, Senders: o.Senders, Received: true}),
+		generator: generator,
 		random:    rand.New(rand.NewPCG(o.Seed, 0)),
 		repeat:    o.Repeat,
 	}

@@ -88,7 +88,7 @@ func (c *benchWriteCommand) Run(e *environment) error {
 	}
 	o := loadOptions{
 		URLs: c.URL, Secret: c.Secret, Connections: c.Connections, Rate: c.Rate, Count: c.Count, Duration: c.Duration,
-		Repeat: c.Repeat, Senders: c.Senders, Seed: c.Seed,
+		Repeat: c.Repeat, Seed: c.Seed,
 	}
 	if o.Count == 0 && o.Duration == 0 {
 		o.Duration = writeDuration
@@ -96,7 +96,7 @@ func (c *benchWriteCommand) Run(e *environment) error {
 	if o.Seed == 0 {
 		o.Seed = uint64(time.Now().UnixNano())
 	}
-	l, err := newLoad(e.ctx, o)
+	l, err := newLoad(e.ctx, o, sample.New(sample.Options{Seed: o.Seed, Senders: c.Senders, Received: true}))
 	if err != nil {
 		return fmt.Errorf("bench write: %w", err)
 	}
