@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,12 +26,8 @@ import (
 	"lyftr/internal/store/pgserver"
 )
 
-const (
-	// bareVariable makes this test binary run as the bare server.
-	bareVariable = "LYFTR_E2E_BARE"
-	// binaryVariable names a lyftr to test in place of one that is built here.
-	binaryVariable = "LYFTR_E2E_BINARY"
-)
+// binaryVariable names a lyftr to test in place of one that is built here.
+const binaryVariable = "LYFTR_E2E_BINARY"
 
 // secret signs everything in these tests.
 const secret = "testsecret"
@@ -39,9 +36,9 @@ const secret = "testsecret"
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(bareVariable) != "" {
-		bareServer()
-		return
+	if database := os.Getenv(rowByRowVariable); database != "" {
+		fmt.Fprintln(os.Stderr, rowByRow(database))
+		os.Exit(1)
 	}
 	if os.Getenv(keeperVariable) != "" {
 		if err := keep(os.Stdin, os.Stdout); err != nil {
@@ -111,13 +108,15 @@ func isURL(database string) bool { return strings.Contains(database, "://") }
 // is killed at the end of the test.
 func start(tb testing.TB, database string, env ...string) *process {
 	tb.Helper()
-	return startProgram(tb, binary, database, env...)
+	return startUnder(tb, nil, database, env...)
 }
 
-// startProgram is start for another build of lyftr.
-func startProgram(tb testing.TB, program, database string, env ...string) *process {
+// startUnder is start with a program and its arguments that run lyftr, such as
+// strace.
+func startUnder(tb testing.TB, program []string, database string, env ...string) *process {
 	tb.Helper()
-	p, err := startProcessOf(program, tb.TempDir(), database, env...)
+	command := append(slices.Clip(program), binary, "serve")
+	p, err := startServe(exec.Command(command[0], command[1:]...), tb.TempDir(), database, env...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -136,11 +135,36 @@ func startProgram(tb testing.TB, program, database string, env ...string) *proce
 var phoneNumber = regexp.MustCompile(`\+[0-9]{7,}`)
 
 func startProcess(dir, database string, env ...string) (*process, error) {
-	return startProcessOf(binary, dir, database, env...)
+	return startServe(exec.Command(binary, "serve"), dir, database, env...)
 }
 
-func startProcessOf(program, dir, database string, env ...string) (*process, error) {
-	p := newProcess(program, dir, database, env...)
+// startServe is startProcess with another command that comes to be lyftr serve.
+func startServe(cmd *exec.Cmd, dir, database string, env ...string) (*process, error) {
+	setServe(cmd, dir, database, env...)
+	return startCommand(cmd)
+}
+
+// setServe sets the folder and the variables of lyftr serve.
+func setServe(cmd *exec.Cmd, dir, database string, env ...string) {
+	if !isURL(database) {
+		database = "sqlite:///" + database
+	}
+	cmd.Dir = dir
+	cmd.Env = append([]string{
+		"WEBHOOK_SECRET=" + secret,
+		"DATABASE_URL=" + database,
+		"HOST=127.0.0.1",
+		"PORT=0",
+		// All senders have one address here, and some sign wrongly.
+		"FAILURE_LIMIT=0",
+		"PATH=" + os.Getenv("PATH"),
+	}, env...)
+}
+
+// startCommand runs a server of lyftr and waits until it listens.
+func startCommand(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, drained: make(chan struct{})}
+	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -171,26 +195,6 @@ func startProcessOf(program, dir, database string, env ...string) (*process, err
 	}
 	p.kill()
 	return nil, fmt.Errorf("lyftr did not start:\n%s\n%s", strings.Join(p.log(), "\n"), p.stderr.String())
-}
-
-// newProcess is a lyftr serve that is not started yet.
-func newProcess(program, dir, database string, env ...string) *process {
-	if !isURL(database) {
-		database = "sqlite:///" + database
-	}
-	p := &process{cmd: exec.Command(program, "serve"), drained: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{
-		"WEBHOOK_SECRET=" + secret,
-		"DATABASE_URL=" + database,
-		"HOST=127.0.0.1",
-		"PORT=0",
-		// All senders have one address here, and some sign wrongly.
-		"FAILURE_LIMIT=0",
-		"PATH=" + os.Getenv("PATH"),
-	}, env...)
-	p.cmd.Stderr = &p.stderr
-	return p
 }
 
 // listeningLine returns the address that a log line says lyftr listens on.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -313,8 +314,9 @@ func startLogging(t *testing.T, database, log string) *process {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	p := newProcess(binary, t.TempDir(), database)
-	p.cmd.Stdout = file
+	p := &process{cmd: exec.Command(binary, "serve"), drained: make(chan struct{})}
+	setServe(p.cmd, t.TempDir(), database)
+	p.cmd.Stdout, p.cmd.Stderr = file, &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

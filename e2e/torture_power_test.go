@@ -30,7 +30,7 @@ func TestTorturePowerCut(t *testing.T) {
 	l := &ledger{deliveries: map[string]*delivery{}}
 	random := rand.New(rand.NewPCG(3, 4))
 	for round := range cuts {
-		l.loadAndCut(t, d, binary, fmt.Sprintf("c%d", round), 50+random.IntN(1000))
+		l.loadAndCut(t, d, nil, fmt.Sprintf("c%d", round), 50+random.IntN(1000))
 		p := start(t, d.path("app.db"))
 		total := list(t, p, "?limit=1").Total
 		if code, _ := p.terminate(t); code != 0 {
@@ -58,9 +58,9 @@ func TestTorturePowerCut(t *testing.T) {
 
 // loadAndCut serves a database on the disk, loads it for some milliseconds and
 // cuts the power.
-func (l *ledger) loadAndCut(t *testing.T, d *disk, program, prefix string, milliseconds int) {
+func (l *ledger) loadAndCut(t *testing.T, d *disk, program []string, prefix string, milliseconds int) {
 	t.Helper()
-	p := startProgram(t, program, d.path("app.db"))
+	p := startUnder(t, program, d.path("app.db"))
 	client := newClient(t, 16)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -93,7 +93,7 @@ func TestTorturePowerCutSeesLoss(t *testing.T) {
 		}
 		l := &ledger{deliveries: map[string]*delivery{}}
 		l.loadAndCut(t, d, program, fmt.Sprintf("n%d", round), 400)
-		p := startProgram(t, program, d.path("app.db"))
+		p := startUnder(t, program, d.path("app.db"))
 		if code, _ := p.terminate(t); code != 0 {
 			t.Fatalf("exit code %d", code)
 		}
@@ -108,8 +108,8 @@ func TestTorturePowerCutSeesLoss(t *testing.T) {
 }
 
 // buildWith builds lyftr with words in one file replaced, each of which has to be
-// there once.
-func buildWith(t *testing.T, file string, replace map[string]string) (program string) {
+// there once, and returns what startUnder starts it by.
+func buildWith(t *testing.T, file string, replace map[string]string) (program []string) {
 	t.Helper()
 	dir := t.TempDir()
 	path, err := filepath.Abs(filepath.Join("..", file))
@@ -137,13 +137,13 @@ func buildWith(t *testing.T, file string, replace map[string]string) (program st
 			t.Fatal(err)
 		}
 	}
-	program = filepath.Join(dir, "lyftr")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "lyftr/cmd/lyftr")
+	built := filepath.Join(dir, "lyftr")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-overlay", filepath.Join(dir, "overlay.json"), "-o", built, "lyftr/cmd/lyftr")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build lyftr: %v\n%s", err, out)
 	}
-	return program
+	return []string{"sh", "-c", `exec "$1" serve`, "sh", built}
 }
 
 // TestTorturePowerCutAfterCrash is two faults in a row. lyftr is killed at the
