@@ -64,6 +64,7 @@ type Store struct {
 	headers   headers
 	found     found
 	indexer   *indexer
+	recent    recent
 	untouched *untouched // set if the file is read as one that nobody writes to
 
 	messages atomic.Int64 // stored

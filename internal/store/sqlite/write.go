@@ -44,9 +44,10 @@ type writer struct {
 	addStatus, dropStatuses  statement
 
 	args     []driver.NamedValue
-	lastID   int64 // highest id given out, of the transaction in progress too
-	statuses bool  // there may be statuses
-	commits  int   // since the log's length was looked at
+	fresh    []*message.Message // those that the transaction in progress stores
+	lastID   int64              // highest id given out, of the transaction in progress too
+	statuses bool               // there may be statuses
+	commits  int                // since the log's length was looked at
 	pending  bool
 
 	identities *message.Identities
@@ -177,6 +178,8 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	if !wrote {
 		return nil // all were duplicates, which proves nothing of the disk
 	}
+	w.store.recent.add(w.lastID-int64(created)+1, w.fresh, w.store.deletions.Load())
+	clear(w.fresh)
 	w.store.commitSucceeded(created)
 	w.committed(ctx)
 	return nil
@@ -190,6 +193,7 @@ func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool)
 		return 0, false, fmt.Errorf("begin: %w", err)
 	}
 	before := w.lastID
+	w.fresh = w.fresh[:0]
 	defer func() {
 		if err != nil {
 			w.lastID = before
@@ -229,7 +233,7 @@ func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string
 			return 0, 0, fmt.Errorf("savepoint: %w", err)
 		}
 	}
-	before := w.lastID
+	before, fresh := w.lastID, len(w.fresh)
 	messages, statuses, err = w.insertRows(ctx, c, now)
 	switch {
 	case err == nil:
@@ -241,7 +245,7 @@ func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string
 		if err := errors.Join(run(ctx, w.undo), run(ctx, w.release)); err != nil {
 			return 0, 0, fmt.Errorf("roll back to savepoint: %w", err)
 		}
-		c.Outcomes, c.Err, w.lastID = nil, err, before
+		c.Outcomes, c.Err, w.lastID, w.fresh = nil, err, before, w.fresh[:fresh]
 		return 0, 0, nil
 	}
 	if apart {
@@ -261,6 +265,7 @@ func (w *writer) insertRows(ctx context.Context, c *groupcommit.Call, now string
 		}
 		c.Outcomes = append(c.Outcomes, o)
 		if !o.Duplicate {
+			w.fresh = append(w.fresh, &c.Messages[i])
 			messages++
 		}
 	}
