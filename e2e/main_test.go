@@ -25,12 +25,8 @@ import (
 	"lyftr/internal/store/pgserver"
 )
 
-const (
-	// bareVariable makes this test binary run as the bare server.
-	bareVariable = "LYFTR_E2E_BARE"
-	// binaryVariable names a lyftr to test in place of one that is built here.
-	binaryVariable = "LYFTR_E2E_BINARY"
-)
+// binaryVariable names a lyftr to test in place of one that is built here.
+const binaryVariable = "LYFTR_E2E_BINARY"
 
 // secret signs everything in these tests.
 const secret = "testsecret"
@@ -39,9 +35,9 @@ const secret = "testsecret"
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(bareVariable) != "" {
-		bareServer()
-		return
+	if database := os.Getenv(rowByRowVariable); database != "" {
+		fmt.Fprintln(os.Stderr, rowByRow(database))
+		os.Exit(1)
 	}
 	if os.Getenv(keeperVariable) != "" {
 		if err := keep(os.Stdin, os.Stdout); err != nil {
@@ -133,9 +129,9 @@ func startProcess(dir, database string, env ...string) (*process, error) {
 	if !isURL(database) {
 		database = "sqlite:///" + database
 	}
-	p := &process{cmd: exec.Command(binary, "serve"), drained: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{
+	cmd := exec.Command(binary, "serve")
+	cmd.Dir = dir
+	cmd.Env = append([]string{
 		"WEBHOOK_SECRET=" + secret,
 		"DATABASE_URL=" + database,
 		"HOST=127.0.0.1",
@@ -144,6 +140,12 @@ func startProcess(dir, database string, env ...string) (*process, error) {
 		"FAILURE_LIMIT=0",
 		"PATH=" + os.Getenv("PATH"),
 	}, env...)
+	return startCommand(cmd)
+}
+
+// startCommand runs a server of lyftr and waits until it listens.
+func startCommand(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, drained: make(chan struct{})}
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
