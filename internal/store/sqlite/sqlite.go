@@ -53,19 +53,20 @@ type Store struct {
 	log     *slog.Logger
 	timeout time.Duration
 
-	lock      *os.File    // held while the Store is open
-	file      os.FileInfo // the database file as it was opened
-	logFile   os.FileInfo // its write-ahead log, likewise
-	writeDB   *sql.DB
-	readDB    *sql.DB
-	queue     *groupcommit.Queue
-	writer    *writer
-	cursorKey []byte
-	headers   headers
-	found     found
-	indexer   *indexer
-	recent    recent
-	untouched *untouched // set if the file is read as one that nobody writes to
+	lock         *os.File    // held while the Store is open
+	file         os.FileInfo // the database file as it was opened
+	logFile      os.FileInfo // its write-ahead log, likewise
+	writeDB      *sql.DB
+	readDB       *sql.DB
+	queue        *groupcommit.Queue
+	writer       *writer
+	cursorKey    []byte
+	headers      headers
+	found        found
+	indexer      *indexer
+	checkpointer *checkpointer
+	recent       recent
+	untouched    *untouched // set if the file is read as one that nobody writes to
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
@@ -142,6 +143,9 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	}
 	s.writer, err = newWriter(ctx, s)
 	if err != nil {
+		return nil, err
+	}
+	if s.checkpointer, err = startCheckpointer(ctx, s); err != nil {
 		return nil, err
 	}
 	s.queue = groupcommit.New(s.writer, groupcommit.Options{MaxWaiting: o.QueueSize, OnCommit: o.OnCommit})
@@ -438,6 +442,9 @@ func (s *Store) release() error {
 	var errs []error
 	if s.readDB != nil {
 		errs = append(errs, s.closeReaders())
+	}
+	if s.checkpointer != nil {
+		errs = append(errs, s.checkpointer.close())
 	}
 	if s.fatalError() == nil {
 		if s.writer != nil {

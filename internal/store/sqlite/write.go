@@ -15,18 +15,6 @@ import (
 	"lyftr/internal/store/segment"
 )
 
-// Checkpoints copy the log into the database. They run on the writer's
-// connection, between commits.
-const (
-	// checkpointFrames is the length of the log, in pages, at which it is
-	// copied (64 MiB with pages of 4 KiB): long enough that a page which changes
-	// often is copied once for many commits, short enough that a start after a
-	// crash reads it quickly.
-	checkpointFrames = 16_000
-	// checkpointEvery is after how many commits the log's length is looked at.
-	checkpointEvery = 16
-)
-
 // writer is the connection that writes. It is used by the queue's goroutine
 // only, and speaks to the driver without database/sql in between, whose locks
 // and conversions would be work for every row.
@@ -104,8 +92,8 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 		prepare(&w.insert, insertSQL)
 		prepare(&w.find, findSQL)
 		prepare(&w.probe, "UPDATE meta SET value = randomblob(8) WHERE key = 'probe'")
-		prepare(&w.logLength, "PRAGMA wal_checkpoint(NOOP)")
-		prepare(&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)")
+		prepare(&w.logLength, logLengthSQL)
+		prepare(&w.checkpoint, checkpointSQL)
 		prepare(&w.removeRow, removeSQL)
 		prepare(&w.keepRemoved, keepRemovedSQL)
 		prepare(&w.findRemoved, isRemovedSQL)
@@ -412,54 +400,6 @@ func (w *writer) step(f func(ctx context.Context, c *sql.Conn) error) error {
 	return nil
 }
 
-// committed looks after the log, now and then.
-func (w *writer) committed(ctx context.Context) {
-	w.pending = true
-	if w.commits++; w.commits >= checkpointEvery {
-		w.commits = 0
-		w.tidy(ctx, checkpointFrames)
-	}
-}
-
-// Idle implements groupcommit.Committer.
-func (w *writer) Idle(ctx context.Context) {
-	if w.store.fatalError() == nil {
-		w.tidy(ctx, 1)
-	}
-}
-
-// tidy copies the log into the database if it is at least so many pages long,
-// or still shows what was removed. Readers may hold the copying up; what is left
-// is done the next time.
-func (w *writer) tidy(ctx context.Context, frames int64) {
-	if w.wipe && time.Since(w.wiped) >= wipeEvery {
-		if err := w.wipeLog(ctx); err != nil {
-			w.store.tidyFailed(err)
-		}
-		return
-	}
-	if !w.pending {
-		return
-	}
-	var row [3]driver.Value // busy, pages in the log, pages copied
-	if err := w.queryOne(ctx, w.logLength, nil, row[:]); err != nil {
-		w.store.tidyFailed(err)
-		return
-	}
-	length, _ := row[1].(int64)
-	copied, _ := row[2].(int64)
-	if length-copied < frames {
-		return
-	}
-	if err := w.queryOne(ctx, w.checkpoint, nil, row[:]); err != nil {
-		w.store.tidyFailed(err)
-		return
-	}
-	length, _ = row[1].(int64)
-	copied, _ = row[2].(int64)
-	w.pending = copied < length
-}
-
 // fatalError returns the fault after which the store stopped, if there was one.
 func (s *Store) fatalError() error {
 	s.health.mu.Lock()
@@ -495,16 +435,6 @@ func (s *Store) commitFailed(err error) error {
 	}
 	s.logFault(err)
 	return err
-}
-
-// tidyFailed notes a failed checkpoint. Nothing is lost by it: what is
-// committed stays in the log.
-func (s *Store) tidyFailed(err error) {
-	err = fmt.Errorf("%w: checkpoint: %w", message.ErrUnavailable, err)
-	if classify(err) == classFatal {
-		s.fail(err)
-	}
-	s.logFault(err)
 }
 
 // fail ends the store's life: what the disk holds is unknown, and only a new
