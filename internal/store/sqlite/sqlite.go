@@ -1,5 +1,6 @@
 // Package sqlite is the message.Store on one SQLite file: one connection that
-// writes, with group commit, and a pool of read-only connections.
+// writes, with group commit, one that copies its log into the file, and a pool of
+// read-only connections.
 //
 // The file is in WAL mode with synchronous=FULL, so a commit that returned is on
 // disk. One Store owns a file; a second one, also of another process, is
