@@ -18,7 +18,7 @@ func TestDeadlines(t *testing.T) {
 			asked := time.Now()
 			ctx := d.context(asked)
 			contexts[ctx] = true
-			if left := deadlineOf(t, ctx).Sub(asked); left < timeout || left > timeout+timeout/deadlineSlots {
+			if left := deadlineOf(ctx).Sub(asked); left < timeout || left > timeout+timeout/deadlineSlots {
 				t.Errorf("%v are left of %v", left, timeout)
 			}
 			<-time.After(7 * time.Millisecond)
@@ -35,11 +35,8 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-func deadlineOf(t *testing.T, ctx context.Context) time.Time {
-	t.Helper()
-	at, ok := ctx.Deadline()
-	if !ok {
-		t.Fatal("no deadline")
-	}
+// deadlineOf is when a context ends, the year 1 if it does not.
+func deadlineOf(ctx context.Context) time.Time {
+	at, _ := ctx.Deadline()
 	return at
 }

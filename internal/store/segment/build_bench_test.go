@@ -1,34 +1,26 @@
 package segment
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
-
-	"lyftr/internal/message"
-	"lyftr/internal/sample"
 )
 
-// BenchmarkBuild makes a segment of a chunk and one of Fan chunks, and reports
-// the time for each message.
+// BenchmarkBuild makes a segment of a chunk and one of Fan chunks, whose words are
+// as frequent as words are, and reports the time for each message.
 func BenchmarkBuild(b *testing.B) {
 	for name, chunks := range map[string]int{"chunks=1": 1, "chunks=16": Fan} {
 		b.Run(name, func(b *testing.B) {
-			g := sample.New(sample.Options{Senders: 100_000})
+			random := rand.New(rand.NewPCG(1, 2))
+			words := rand.NewZipf(random, 1.2, 20, 50_000)
 			docs := make([]Doc, chunks*ChunkSize)
-			numbers := map[string]uint32{}
-			number := func(s string) uint32 {
-				n, ok := numbers[s]
-				if !ok {
-					n = uint32(len(numbers) + 1)
-					numbers[s] = n
-				}
-				return n
-			}
 			for i := range docs {
-				m := g.Next()
-				docs[i] = Doc{ID: int64(i), From: number(m.From), To: number(m.To), Time: m.At.Unix()}
-				if m.Text != nil {
-					docs[i].Text = message.Fold(*m.Text)
+				var text strings.Builder
+				for range 5 + random.IntN(20) {
+					fmt.Fprintf(&text, "W%X ", words.Uint64()*2654435761%1_000_003)
 				}
+				docs[i] = Doc{ID: int64(i), From: random.Uint32N(100_000), To: random.Uint32N(10), Time: int64(i), Text: text.String()}
 			}
 			bytes := 0
 			for b.Loop() {

@@ -398,10 +398,10 @@ func (x *indexer) number(messages []brief) error {
 	// In their order, so that those that share a page of the index are written
 	// together.
 	names := slices.Sorted(maps.Keys(fresh))
-	for i, name := range names {
-		x.numbers[name] = x.nextNumber + uint32(i)
+	for _, name := range names {
+		x.numbers[name] = x.nextNumber
+		x.nextNumber++
 	}
-	x.nextNumber += uint32(len(names))
 	for len(names) > 0 {
 		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) (err error) {
 			names, err = x.insertNumbers(ctx, c, names)
@@ -461,7 +461,7 @@ func (x *indexer) insertNumbers(ctx context.Context, c *sql.Conn, names []string
 		for _, name := range some {
 			args = append(args, int64(x.numbers[name]), name)
 		}
-		query := "INSERT INTO phones (id, msisdn) VALUES " + row + strings.Repeat(", "+row, len(some)-1)
+		query := "INSERT INTO phones (id, msisdn) VALUES " + row + strings.Repeat(", "+row, len(some)-1) //nolint:gosec // of question marks
 		if _, err := c.ExecContext(ctx, query, args...); err != nil {
 			return nil, err
 		}
