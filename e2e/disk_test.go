@@ -67,7 +67,7 @@ func (d *disk) mountImage(t *testing.T) error {
 // newDisk makes and mounts an ext4 on a loop device.
 func newDisk(t *testing.T) (*disk, error) {
 	t.Helper()
-	const size = 128 << 20
+	const size = 384 << 20 // of which what is not used takes no room
 	d := &disk{image: filepath.Join(t.TempDir(), "image")}
 	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
 		return nil, err
