@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -111,7 +112,15 @@ func isURL(database string) bool { return strings.Contains(database, "://") }
 // is killed at the end of the test.
 func start(tb testing.TB, database string, env ...string) *process {
 	tb.Helper()
-	p, err := startProcess(tb.TempDir(), database, env...)
+	return startUnder(tb, nil, database, env...)
+}
+
+// startUnder is start with a program and its arguments that run lyftr, such as
+// strace.
+func startUnder(tb testing.TB, program []string, database string, env ...string) *process {
+	tb.Helper()
+	command := append(slices.Clip(program), binary, "serve")
+	p, err := startCommand(exec.Command(command[0], command[1:]...), tb.TempDir(), database, env...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -130,10 +139,15 @@ func start(tb testing.TB, database string, env ...string) *process {
 var phoneNumber = regexp.MustCompile(`\+[0-9]{7,}`)
 
 func startProcess(dir, database string, env ...string) (*process, error) {
+	return startCommand(exec.Command(binary, "serve"), dir, database, env...)
+}
+
+// startCommand is startProcess with another command that comes to be lyftr serve.
+func startCommand(cmd *exec.Cmd, dir, database string, env ...string) (*process, error) {
 	if !isURL(database) {
 		database = "sqlite:///" + database
 	}
-	p := &process{cmd: exec.Command(binary, "serve"), drained: make(chan struct{})}
+	p := &process{cmd: cmd, drained: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = append([]string{
 		"WEBHOOK_SECRET=" + secret,
