@@ -1,18 +1,10 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
-	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,372 +12,62 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"lyftr/internal/signature"
 	"lyftr/internal/store/pgserver"
 )
 
-// bareServer is what lyftr is measured against: net/http that reads, verifies
-// and parses each body and stores nothing, or, with the URL of a PostgreSQL
-// database, stores each message in a transaction of its own. It prints its
-// address and runs until it is killed.
-func bareServer() {
-	var rows *pgxpool.Pool
-	if url := os.Getenv(bareVariable); strings.Contains(url, "://") {
-		var err error
-		if rows, err = pgxpool.New(context.Background(), url); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(listener.Addr())
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /webhook", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
-		if err != nil {
-			http.Error(w, "body", http.StatusBadRequest)
-			return
-		}
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write(body)
-		got, err := hex.DecodeString(r.Header.Get("X-Signature"))
-		if err != nil || !hmac.Equal(mac.Sum(nil), got) {
-			http.Error(w, "signature", http.StatusUnauthorized)
-			return
-		}
-		var m struct {
-			ID   string  `json:"message_id"`
-			From string  `json:"from"`
-			To   string  `json:"to"`
-			TS   string  `json:"ts"`
-			Text *string `json:"text"`
-		}
-		if err := json.Unmarshal(body, &m); err != nil || m.ID == "" {
-			http.Error(w, "json", http.StatusUnprocessableEntity)
-			return
-		}
-		if rows != nil {
-			_, err := rows.Exec(r.Context(), `INSERT INTO one_by_one (message_id, from_msisdn, to_msisdn, ts, text)
-				VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, m.ID, m.From, m.To, m.TS, m.Text)
-			if err != nil {
-				http.Error(w, "store", http.StatusServiceUnavailable)
-				return
-			}
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write([]byte(`{"status":"ok"}`))
-	})
-	_ = http.Serve(listener, mux)
+// wrote is what bench write prints.
+type wrote struct {
+	Rate                           float64 `json:"messages_per_second"`
+	Acknowledged, Created, Repeats int64
+	Unavailable, Failed, Unsent    int64
+	P50                            float64 `json:"p50_ms"`
+	P99                            float64 `json:"p99_ms"`
+	P999                           float64 `json:"p999_ms"`
+	Max                            float64 `json:"max_ms"`
+	NoAnswer                       int64   `json:"no_answer"`
+	RSS                            int64   `json:"rss_bytes"`
+	PeakRSS                        int64   `json:"peak_rss_bytes"`
 }
 
-// startBare runs this binary as the bare server, with a database or without, and
-// returns its address.
-func startBare(b *testing.B, database string) string {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), bareVariable+"="+cmp.Or(database, "1"))
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
+// runWrite runs lyftr bench write against some addresses.
+func runWrite(tb testing.TB, addresses []string, args ...string) (w wrote, stderr string, err error) {
+	tb.Helper()
+	args = append([]string{"bench", "write", "--json", "--url=http://" + strings.Join(addresses, ",http://")}, args...)
+	cmd := exec.Command(binary, args...)
+	cmd.Dir, cmd.Env = tb.TempDir(), []string{"WEBHOOK_SECRET=" + secret}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	if broken := json.Unmarshal(out.Bytes(), &w); broken != nil {
+		tb.Fatalf("%v: %s%s", broken, out.String(), errs.String())
 	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		b.Fatal(err)
-	}
-	return strings.TrimSpace(line)
+	return w, errs.String(), err
 }
 
-// words make texts of natural length.
-var words = strings.Fields(`the order is on its way and should be with you before noon please call when
-	you are at home thank you for asking we open at nine the parcel was left with a neighbour can you
-	send the invoice again my number has changed see you on friday is it still available`)
-
-// signedRequests makes n whole HTTP requests with messages of their own.
-func signedRequests(n int, prefix string, random *rand.Rand) [][]byte {
-	requests := make([][]byte, n)
-	now := time.Now()
-	for i := range requests {
-		var text strings.Builder
-		for range 6 + random.IntN(20) {
-			text.WriteString(words[random.IntN(len(words))])
-			text.WriteByte(' ')
-		}
-		t := strings.TrimSpace(text.String())
-		b := body(fmt.Sprintf("wamid.%s%016x", prefix, random.Uint64()), fmt.Sprintf("+9198%08d", random.IntN(100_000)),
-			now.Add(time.Duration(i)*time.Millisecond).UTC().Format("2006-01-02T15:04:05Z"), &t)
-		var r bytes.Buffer
-		fmt.Fprintf(&r, "POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
-			signature.SignHex([]byte(secret), b), len(b), b)
-		requests[i] = r.Bytes()
-	}
-	return requests
+// subject is a server that is measured.
+type subject struct {
+	name    string
+	address string
+	pid     int
 }
 
-// round sends the requests over so many connections, each of which sends the
-// next one when it has its answer, and returns how long that took and the time
-// of each. The connections are shared out among the addresses.
-func round(b *testing.B, addresses []string, connections int, requests [][]byte) (time.Duration, []time.Duration) {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	latencies := make([]time.Duration, len(requests))
-	conns := make([]net.Conn, connections)
-	for i := range conns {
-		c, err := net.Dial("tcp", addresses[i%len(addresses)])
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer c.Close()
-		conns[i] = c
-	}
-	begin := time.Now()
-	for _, c := range conns {
-		wg.Go(func() {
-			reader := bufio.NewReaderSize(c, 4<<10)
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(requests) {
-					return
-				}
-				sent := time.Now()
-				if _, err := c.Write(requests[i]); err != nil {
-					b.Error(err)
-					return
-				}
-				if err := readOK(reader); err != nil {
-					b.Error(err)
-					return
-				}
-				latencies[i] = time.Since(sent)
-			}
-		})
-	}
-	wg.Wait()
-	return time.Since(begin), latencies
-}
-
-// readOK reads one answer, which must be a 200 with a Content-Length.
-func readOK(r *bufio.Reader) error {
-	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return err
-	}
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("answer %q", line)
-	}
-	length := -1
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if len(line) == 2 {
-			break
-		}
-		if v, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(v))); err != nil {
-				return err
-			}
-		}
-	}
-	if length < 0 {
-		return fmt.Errorf("no Content-Length")
-	}
-	_, err = r.Discard(length)
-	return err
-}
-
-// messagesPerRound is how many messages a round of BenchmarkIngest sends.
-const messagesPerRound = 20_000
-
-// BenchmarkIngest compares lyftr with the bare server: in each iteration both
-// take the same number of messages over the same number of connections, one
-// after the other. It reports messages a second of both, the median over the
-// iterations, and their ratio, the median of the pairs. Durability and all else
-// are on as they ship. The load generator runs on the same cores.
-func BenchmarkIngest(b *testing.B) {
-	for _, connections := range []int{1, 64, 256} {
-		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) {
-			messages := messagesPerRound
-			if connections == 1 {
-				messages /= 10
-			}
-			bare := []string{startBare(b, "")}
-			lyftr := []string{startForBench(b, filepath.Join(b.TempDir(), "app.db"))}
-			random := rand.New(rand.NewPCG(uint64(connections), 1))
-			var bareRates, rates, ratios, p99s []float64
-			n := 0
-			for b.Loop() {
-				b.StopTimer()
-				requests := signedRequests(messages, fmt.Sprintf("%d.", n), random)
-				n++
-				b.StartTimer()
-				tookBare, _ := round(b, bare, connections, requests)
-				took, latencies := round(b, lyftr, connections, requests)
-				if b.Failed() {
-					return
-				}
-				slices.Sort(latencies)
-				bareRates = append(bareRates, float64(messages)/tookBare.Seconds())
-				rates = append(rates, float64(messages)/took.Seconds())
-				ratios = append(ratios, tookBare.Seconds()/took.Seconds())
-				p99s = append(p99s, latencies[len(latencies)*99/100].Seconds()*1000)
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(median(bareRates), "bare-msg/s")
-			b.ReportMetric(median(rates), "lyftr-msg/s")
-			b.ReportMetric(median(ratios), "ratio")
-			b.ReportMetric(slices.Min(ratios), "ratio-min")
-			b.ReportMetric(slices.Max(ratios), "ratio-max")
-			b.ReportMetric(median(p99s), "p99-ms")
-		})
-	}
-}
-
-// filledVariable names a database to be used for BenchmarkIngestFilled, to which
-// it adds messages. Without it one of a million messages is made.
-const filledVariable = "LYFTR_FILLED"
-
-// BenchmarkIngestFilled compares taking messages into a database that holds
-// millions with taking them into an empty one, as BenchmarkIngest compares with
-// the bare server.
-func BenchmarkIngestFilled(b *testing.B) {
-	filled := os.Getenv(filledVariable)
-	if filled == "" {
-		filled = filepath.Join(b.TempDir(), "filled.db")
-		fill := exec.Command(binary, "bench", "fill", "--count", "1000000", "--database-url", "sqlite:///"+filled)
-		if out, err := fill.CombinedOutput(); err != nil {
-			b.Fatalf("fill: %v: %s", err, out)
-		}
-	}
-	const connections = 64
-	full := []string{startForBench(b, filled)}
-	random := rand.New(rand.NewPCG(uint64(os.Getpid()), 1))
-	var fullRates, rates, ratios []float64
-	n := 0
-	for b.Loop() {
-		b.StopTimer()
-		prefix := fmt.Sprintf("f%x.%d.", os.Getpid(), n)
-		first, second := signedRequests(messagesPerRound, prefix+"a.", random), signedRequests(messagesPerRound, prefix+"b.", random)
-		n++
-		b.StartTimer()
-		tookFull, _ := round(b, full, connections, first)
-		// Empty at the begin of each round.
-		b.StopTimer()
-		empty := []string{startForBench(b, filepath.Join(b.TempDir(), fmt.Sprintf("empty%d.db", n)))}
-		b.StartTimer()
-		took, _ := round(b, empty, connections, second)
-		if b.Failed() {
-			return
-		}
-		fullRates = append(fullRates, messagesPerRound/tookFull.Seconds())
-		rates = append(rates, messagesPerRound/took.Seconds())
-		ratios = append(ratios, took.Seconds()/tookFull.Seconds())
-	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(rates), "empty-msg/s")
-	b.ReportMetric(median(fullRates), "filled-msg/s")
-	b.ReportMetric(median(ratios), "ratio")
-	b.ReportMetric(slices.Min(ratios), "ratio-min")
-	b.ReportMetric(slices.Max(ratios), "ratio-max")
-}
-
-// BenchmarkReplicas compares, on one PostgreSQL server, one, two and three
-// replicas of lyftr with the bare server and with one that stores each message in
-// a transaction of its own, into a table with no index but its key. In each
-// iteration all take the same number of messages, one after the other. The
-// server, the replicas and the load generator share the cores.
-func BenchmarkReplicas(b *testing.B) {
-	for _, connections := range []int{64, 256} {
-		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) {
-			server := pgserver.Start(b, pgserver.Options{Durable: true, Settings: map[string]string{
-				"shared_buffers": "256MB", "max_wal_size": "4GB",
-			}})
-			other := server.NewDatabase(b)
-			server.Exec(b, other, `CREATE TABLE one_by_one (message_id text COLLATE "C" PRIMARY KEY,
-				from_msisdn text NOT NULL, to_msisdn text NOT NULL, ts text NOT NULL, text text, created_at timestamptz NOT NULL DEFAULT now())`)
-			database := server.NewDatabase(b)
-			replicas := []string{startForBench(b, database), startForBench(b, database), startForBench(b, database)}
-			subjects := []struct {
-				name      string
-				addresses []string
-				rates     []float64
-				ratios    []float64
-				p99s      []float64
-			}{
-				{name: "bare", addresses: []string{startBare(b, "")}},
-				{name: "one-by-one", addresses: []string{startBare(b, other+"&pool_max_conns=32")}},
-				{name: "1-replica", addresses: replicas[:1]},
-				{name: "2-replicas", addresses: replicas[:2]},
-				{name: "3-replicas", addresses: replicas},
-			}
-			random := rand.New(rand.NewPCG(uint64(connections), 2))
-			n := 0
-			for b.Loop() {
-				var bare time.Duration
-				for i := range subjects {
-					s := &subjects[i]
-					b.StopTimer()
-					requests := signedRequests(messagesPerRound, fmt.Sprintf("r%d.", n), random)
-					n++
-					b.StartTimer()
-					took, latencies := round(b, s.addresses, connections, requests)
-					if b.Failed() {
-						return
-					}
-					if i == 0 {
-						bare = took
-					}
-					slices.Sort(latencies)
-					s.rates = append(s.rates, messagesPerRound/took.Seconds())
-					s.ratios = append(s.ratios, bare.Seconds()/took.Seconds())
-					s.p99s = append(s.p99s, latencies[len(latencies)*99/100].Seconds()*1000)
-				}
-			}
-			b.ReportMetric(0, "ns/op")
-			for _, s := range subjects {
-				b.ReportMetric(median(s.rates), s.name+"-msg/s")
-				b.ReportMetric(median(s.ratios), s.name+"-ratio")
-				b.ReportMetric(slices.Min(s.ratios), s.name+"-ratio-min")
-				b.ReportMetric(slices.Max(s.ratios), s.name+"-ratio-max")
-				b.ReportMetric(median(s.p99s), s.name+"-p99-ms")
-			}
-		})
-	}
-}
-
-// startForBench runs lyftr on a database with its log going to a file, so that
-// nobody has to read it, and returns its address.
-func startForBench(b *testing.B, database string) string {
-	if !isURL(database) {
-		database = "sqlite:///" + database
-	}
+// startSubject runs lyftr with its log going to a file, so that nobody has to read
+// it, until the benchmark ends.
+func startSubject(b *testing.B, name string, env []string, args ...string) *subject {
+	b.Helper()
 	dir := b.TempDir()
-	name := filepath.Join(dir, "log")
-	file, err := os.Create(name)
+	logName := filepath.Join(dir, "log")
+	file, err := os.Create(logName)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer file.Close()
-	cmd := exec.Command(binary, "serve")
+	cmd := exec.Command(binary, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "WEBHOOK_SECRET="+secret, "DATABASE_URL="+database, "HOST=127.0.0.1", "PORT=0")
+	cmd.Env = append([]string{"WEBHOOK_SECRET=" + secret}, env...)
 	cmd.Stdout, cmd.Stderr = file, os.Stderr
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -394,26 +76,251 @@ func startForBench(b *testing.B, database string) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for range 1000 {
-		<-look.C
-		log, err := os.ReadFile(name)
+	s := &subject{name: name, pid: cmd.Process.Pid}
+	every(b, 10*time.Millisecond, name+" did not start", func() bool {
+		log, err := os.ReadFile(logName)
 		if err != nil {
 			b.Fatal(err)
 		}
 		for line := range strings.Lines(string(log)) {
 			if address, ok := listeningLine(line); ok {
-				return address
+				s.address = address
+			}
+		}
+		return s.address != ""
+	})
+	return s
+}
+
+// startForBench runs lyftr serve on a database, the path of a SQLite file or a URL.
+func startForBench(b *testing.B, name, database string) *subject {
+	b.Helper()
+	return startSubject(b, name, serveSettings(database, "0"), "serve")
+}
+
+func serveSettings(database, port string) []string {
+	if !isURL(database) {
+		database = "sqlite:///" + database
+	}
+	return []string{"DATABASE_URL=" + database, "HOST=127.0.0.1", "PORT=" + port}
+}
+
+// every looks again and again until there is what was waited for.
+func every(b *testing.B, interval time.Duration, otherwise string, done func() bool) {
+	b.Helper()
+	look := time.NewTicker(interval)
+	defer look.Stop()
+	patience := time.After(30 * time.Second)
+	for !done() {
+		select {
+		case <-look.C:
+		case <-patience:
+			b.Fatal(otherwise)
+		}
+	}
+}
+
+// settle waits until the subject has nothing left to do, so that its work does not
+// count as that of the one who comes next.
+func (s *subject) settle(b *testing.B) {
+	b.Helper()
+	const quiet = 200 * time.Millisecond
+	before := ""
+	every(b, quiet, s.name+" does not come to rest", func() bool {
+		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.pid), "stat"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		// See proc_pid_stat(5): the twelfth and thirteenth field behind the name are the
+		// time spent as user and in the system, in hundredths of a second.
+		_, fields, _ := strings.Cut(string(stat), ") ")
+		now := strings.Join(strings.Fields(fields)[11:13], " ")
+		rests := now == before
+		before = now
+		return rests
+	})
+}
+
+// ingest sends messages to one or more subjects for as long as args say. All have to
+// be acknowledged.
+func ingest(b *testing.B, subjects []*subject, connections int, args ...string) wrote {
+	b.Helper()
+	var addresses []string
+	for _, s := range subjects {
+		addresses = append(addresses, s.address)
+	}
+	args = append(args, fmt.Sprintf("--connections=%d", connections), fmt.Sprintf("--pid=%d", subjects[0].pid))
+	w, stderr, err := runWrite(b, addresses, args...)
+	if err != nil {
+		b.Fatalf("%s: %v: %s", subjects[0].name, err, stderr)
+	}
+	for _, s := range subjects {
+		s.settle(b)
+	}
+	return w
+}
+
+const (
+	// ingestTime is how long each subject is sent messages in a round.
+	ingestTime = 2 * time.Second
+	// halfTime is how long it is sent half of what it can take.
+	halfTime = 5 * time.Second
+	// starts is how often it is started on an empty database.
+	starts = 5
+)
+
+// tableVariable names the file into which BenchmarkIngest writes its table.
+const tableVariable = "LYFTR_BENCH_TABLE"
+
+// BenchmarkIngest compares lyftr on SQLite and on PostgreSQL with lyftr bench bare:
+// in each iteration all take messages of lyftr bench write for the same time, one
+// after the other, and the ratio is that to the bare server in the same iteration.
+// Then lyftr takes half of its most, in an open loop. Durability and all else are
+// on as they ship; the generator of the load runs on the same processors.
+func BenchmarkIngest(b *testing.B) {
+	server := pgserver.Start(b, pgserver.Options{Durable: true})
+	databases := []func() string{
+		func() string { return filepath.Join(b.TempDir(), "app.db") },
+		func() string { return server.NewDatabase(b) },
+	}
+	report := &ingestReport{seconds: ingestTime.Seconds()}
+	var subjects []*subject
+	subjects = append(subjects, startSubject(b, "bare", nil, "bench", "bare"))
+	for i, name := range []string{"lyftr, SQLite", "lyftr, PostgreSQL"} {
+		o := ownCost{name: name, ready: timeToReady(b, databases[i])}
+		s := startForBench(b, name, databases[i]())
+		s.settle(b)
+		o.rest = residentMemory(b, s.pid)
+		subjects = append(subjects, s)
+		report.costs = append(report.costs, o)
+	}
+	fmt.Println()
+	for b.Loop() {
+		report.rounds++
+		for _, connections := range []int{1, 64, 256} {
+			bare := 0.0
+			for i, s := range subjects {
+				w := ingest(b, []*subject{s}, connections, "--duration="+ingestTime.String())
+				if i == 0 {
+					bare = w.Rate
+				} else if c := &report.costs[i-1]; w.PeakRSS > c.peak {
+					c.peak = w.PeakRSS
+				}
+				report.add(s.name, connections, w, w.Rate/bare)
+				fmt.Printf("round %d, %3d connections, %-17s %6.0f messages/s, ratio %.2f, p50 %6.2f ms, p99 %6.2f ms\n",
+					report.rounds, connections, s.name, w.Rate, w.Rate/bare, w.P50, w.P99)
 			}
 		}
 	}
-	b.Fatal("lyftr did not start")
-	return ""
+	for _, s := range subjects[1:] {
+		for _, connections := range []int{64, 256} {
+			half := int(median(report.row(s.name, connections).rates) / 2)
+			w := ingest(b, []*subject{s}, connections, "--duration="+halfTime.String(), fmt.Sprintf("--rate=%d", half))
+			report.halves = append(report.halves, halfLoad{s.name, connections, half, w})
+		}
+	}
+	for _, r := range report.rows {
+		name := strings.ReplaceAll(strings.ReplaceAll(r.name, ",", ""), " ", "-") + "-" + strconv.Itoa(r.connections)
+		b.ReportMetric(median(r.rates), name+"-msg/s")
+		b.ReportMetric(median(r.ratios), name+"-ratio")
+	}
+	b.ReportMetric(0, "ns/op")
+	table := report.table()
+	fmt.Print("\n", table, "\n")
+	if name := os.Getenv(tableVariable); name != "" {
+		if err := replaceTable(name, table); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// timeToReady starts lyftr on empty databases and returns the median of the times
+// until it says that it is ready.
+func timeToReady(b *testing.B, empty func() string) time.Duration {
+	b.Helper()
+	var times []float64
+	for range starts {
+		port, err := freePort()
+		if err != nil {
+			b.Fatal(err)
+		}
+		cmd := exec.Command(binary, "serve")
+		cmd.Dir = b.TempDir()
+		cmd.Env = append(serveSettings(empty(), port), "WEBHOOK_SECRET="+secret)
+		begin := time.Now()
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		every(b, time.Millisecond, "lyftr does not become ready", func() bool {
+			resp, err := http.Get("http://127.0.0.1:" + port + "/health/ready")
+			if err != nil {
+				return false
+			}
+			return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+		})
+		times = append(times, time.Since(begin).Seconds())
+		if err := errors.Join(cmd.Process.Signal(os.Interrupt), cmd.Wait()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Duration(median(times) * float64(time.Second))
+}
+
+// residentMemory is what a process holds, in bytes.
+func residentMemory(b *testing.B, pid int) int64 {
+	b.Helper()
+	statm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 func median(v []float64) float64 {
 	s := slices.Clone(v)
 	slices.Sort(s)
 	return s[len(s)/2]
+}
+
+// TestBenchWrite sends messages to lyftr, in both kinds of loop, and to the bare
+// server. What lyftr acknowledged has to be stored, each message once.
+func TestBenchWrite(t *testing.T) {
+	p := start(t, filepath.Join(t.TempDir(), "app.db"))
+	pid := fmt.Sprintf("--pid=%d", p.cmd.Process.Pid)
+	closed, stderr, err := runWrite(t, []string{p.address, p.address}, "--count=1000", "--connections=8", "--repeat=20", pid)
+	if err != nil || closed.Acknowledged != 1000 || closed.Created+closed.Repeats != 1000 || closed.Repeats < 100 || closed.PeakRSS < 1<<20 ||
+		closed.Rate <= 0 || closed.P50 <= 0 || closed.P50 > closed.P99 || closed.P99 > closed.Max {
+		t.Errorf("closed loop: %v: %s%+v", err, stderr, closed)
+	}
+	open, stderr, err := runWrite(t, []string{p.address}, "--duration=300ms", "--rate=500")
+	if err != nil || open.Acknowledged+open.Unsent != 150 || open.Acknowledged == 0 {
+		t.Errorf("open loop: %v: %s%+v", err, stderr, open)
+	}
+	if got, want := storedTotal(t, p), closed.Created+open.Created; got != want {
+		t.Errorf("%d messages are stored, want %d", got, want)
+	}
+	if w, stderr, err := runWrite(t, []string{p.address}, "--count=10", "--secret=wrong"); err == nil || w.Failed != 10 || !strings.Contains(stderr, "answered 401") {
+		t.Errorf("wrong secret: %v: %s%+v", err, stderr, w)
+	}
+
+	cmd := exec.Command(binary, "bench", "bare")
+	cmd.Dir, cmd.Env = t.TempDir(), []string{"WEBHOOK_SECRET=" + secret}
+	bare, err := startCommand(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(bare.kill)
+	if w, stderr, err := runWrite(t, []string{bare.address}, "--count=100"); err != nil || w.Acknowledged != 100 {
+		t.Errorf("bare: %v: %s%+v", err, stderr, w)
+	}
+	if w, _, err := runWrite(t, []string{bare.address}, "--count=1", "--secret=wrong"); err == nil || w.Failed != 1 {
+		t.Errorf("bare, wrong secret: %+v", w)
+	}
+	if code, _ := bare.terminate(t); code != 0 {
+		t.Errorf("bare ends with %d", code)
+	}
 }

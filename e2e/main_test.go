@@ -26,12 +26,8 @@ import (
 	"lyftr/internal/store/pgserver"
 )
 
-const (
-	// bareVariable makes this test binary run as the bare server.
-	bareVariable = "LYFTR_E2E_BARE"
-	// binaryVariable names a lyftr to test in place of one that is built here.
-	binaryVariable = "LYFTR_E2E_BINARY"
-)
+// binaryVariable names a lyftr to test in place of one that is built here.
+const binaryVariable = "LYFTR_E2E_BINARY"
 
 // secret signs everything in these tests.
 const secret = "testsecret"
@@ -40,9 +36,9 @@ const secret = "testsecret"
 var binary string
 
 func TestMain(m *testing.M) {
-	if os.Getenv(bareVariable) != "" {
-		bareServer()
-		return
+	if database := os.Getenv(rowByRowVariable); database != "" {
+		fmt.Fprintln(os.Stderr, rowByRow(database))
+		os.Exit(1)
 	}
 	if os.Getenv(keeperVariable) != "" {
 		if err := keep(os.Stdin, os.Stdout); err != nil {
@@ -120,7 +116,7 @@ func start(tb testing.TB, database string, env ...string) *process {
 func startUnder(tb testing.TB, program []string, database string, env ...string) *process {
 	tb.Helper()
 	command := append(slices.Clip(program), binary, "serve")
-	p, err := startCommand(exec.Command(command[0], command[1:]...), tb.TempDir(), database, env...)
+	p, err := startServe(exec.Command(command[0], command[1:]...), tb.TempDir(), database, env...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -139,17 +135,16 @@ func startUnder(tb testing.TB, program []string, database string, env ...string)
 var phoneNumber = regexp.MustCompile(`\+[0-9]{7,}`)
 
 func startProcess(dir, database string, env ...string) (*process, error) {
-	return startCommand(exec.Command(binary, "serve"), dir, database, env...)
+	return startServe(exec.Command(binary, "serve"), dir, database, env...)
 }
 
-// startCommand is startProcess with another command that comes to be lyftr serve.
-func startCommand(cmd *exec.Cmd, dir, database string, env ...string) (*process, error) {
+// startServe is startProcess with another command that comes to be lyftr serve.
+func startServe(cmd *exec.Cmd, dir, database string, env ...string) (*process, error) {
 	if !isURL(database) {
 		database = "sqlite:///" + database
 	}
-	p := &process{cmd: cmd, drained: make(chan struct{})}
-	p.cmd.Dir = dir
-	p.cmd.Env = append([]string{
+	cmd.Dir = dir
+	cmd.Env = append([]string{
 		"WEBHOOK_SECRET=" + secret,
 		"DATABASE_URL=" + database,
 		"HOST=127.0.0.1",
@@ -158,6 +153,12 @@ func startCommand(cmd *exec.Cmd, dir, database string, env ...string) (*process,
 		"FAILURE_LIMIT=0",
 		"PATH=" + os.Getenv("PATH"),
 	}, env...)
+	return startCommand(cmd)
+}
+
+// startCommand runs a server of lyftr and waits until it listens.
+func startCommand(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, drained: make(chan struct{})}
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {

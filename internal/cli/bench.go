@@ -15,15 +15,18 @@ import (
 
 // benchCommand is lyftr bench.
 type benchCommand struct {
-	Fill benchFillCommand `cmd:"" help:"Store messages that look natural, straight into the database."`
-	Read benchReadCommand `cmd:"" help:"Ask a running server for everything that it can be asked, and print how long each kind of answer takes."`
+	Fill  benchFillCommand  `cmd:"" help:"Store messages that look natural, straight into the database."`
+	Write benchWriteCommand `cmd:"" help:"Post signed messages to a running server, and print how many a second it takes and how long each waits for its answer."`
+	Read  benchReadCommand  `cmd:"" help:"Ask a running server for everything that it can be asked, and print how long each kind of answer takes."`
+	Bare  benchBareCommand  `cmd:"" help:"Serve what lyftr is measured against: a server that verifies and parses messages and stores none."`
 }
 
 // Help implements kong.HelpProvider.
 func (c *benchCommand) Help() string {
-	return `Use a database of its own: what is filled in stays.
+	return `Use a database of its own: what is filled in and posted stays.
 
   lyftr bench fill --count 1000000 --database-url sqlite:///./bench.db
+  lyftr bench write --duration 10s --connections 64
   lyftr bench read --duration 10s`
 }
 
@@ -83,6 +86,15 @@ func databaseBytes(url string) int64 {
 		}
 	}
 	return sum
+}
+
+// checkPID finds out whether the memory of a process can be printed, if one is
+// given.
+func checkPID(pid int) error {
+	if pid != 0 && len(processMemory(strconv.Itoa(pid))) == 0 {
+		return usagef("--pid: nothing is known of the memory of process %d", pid)
+	}
+	return nil
 }
 
 // processMemory returns the memory figures of a process in bytes, by their names

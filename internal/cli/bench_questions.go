@@ -134,7 +134,7 @@ func (a *asker) ask(ctx context.Context, r read, m *measured) {
 	if ctx.Err() != nil {
 		return // the question was cut off by whoever ended the program
 	}
-	m.took = append(m.took, took)
+	m.took.add(took)
 	if err != nil {
 		m.fail(err)
 		return

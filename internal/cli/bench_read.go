@@ -43,6 +43,9 @@ func (c *benchReadCommand) Help() string {
   WEBHOOK_SECRET_FILE=/run/secrets/webhook lyftr bench read --rate-webhooks 100`
 }
 
+// readLoadConnections is how many webhooks may be under way meanwhile.
+const readLoadConnections = 64
+
 // readTimeout bounds one question: longer than a server lets it take.
 const readTimeout = 60 * time.Second
 
@@ -67,14 +70,23 @@ func (c *benchReadCommand) Run(e *environment) error {
 	report := &readReport{out: e.stdout, json: c.JSON}
 	stopLoad := func() error { return nil }
 	if c.RateWebhooks > 0 {
-		load := newWebhookLoad(c)
+		load, err := newLoad(e.ctx, loadOptions{
+			URLs: []string{c.URL}, Secret: c.Secret, Connections: readLoadConnections, Rate: c.RateWebhooks,
+		}, sample.New(sample.Options{
+			Seed:    uint64(time.Now().UnixNano()), // another run posts other messages
+			Senders: c.Senders, Received: true,
+		}))
+		if err != nil {
+			return fmt.Errorf("bench read: %w", err)
+		}
+		defer load.close()
 		ctx, stop := context.WithCancel(e.ctx)
-		var posting sync.WaitGroup
-		posting.Go(func() { load.run(ctx) })
+		defer stop()
+		posted := make(chan error, 1)
+		go func() { posted <- load.run(ctx) }()
 		stopLoad = func() error {
 			stop()
-			posting.Wait()
-			return report.line(load.result())
+			return errors.Join(<-posted, report.line(load.measured()))
 		}
 	}
 	for i, r := range reads {
@@ -102,15 +114,15 @@ func (c *benchReadCommand) check() ([]read, error) {
 	switch {
 	case c.Duration <= 0 || c.Concurrency < 1:
 		return nil, usagef("--duration and --concurrency must be more than 0")
-	case c.RateWebhooks < 0 || c.RateWebhooks > mostRate:
-		return nil, usagef("--rate-webhooks must be from 0 to %d", mostRate)
+	case c.RateWebhooks < 0 || c.RateWebhooks > loadMostRate:
+		return nil, usagef("--rate-webhooks must be from 0 to %d", loadMostRate)
 	case c.Senders < 1 || c.Senders > sample.MaxSenders:
 		return nil, usagef("--senders must be from 1 to %d", sample.MaxSenders)
 	case c.RateWebhooks > 0 && c.Secret == "":
 		return nil, usagef("no secret to sign webhooks with: set WEBHOOK_SECRET or give --secret")
 	}
-	if c.PID != 0 && len(processMemory(strconv.Itoa(c.PID))) == 0 {
-		return nil, usagef("--pid: nothing is known of the memory of process %d", c.PID)
+	if err := checkPID(c.PID); err != nil {
+		return nil, err
 	}
 	if u, err := url.Parse(c.URL); err != nil || u.Host == "" {
 		return nil, usagef("--url: not an address such as http://127.0.0.1:8000")
@@ -127,11 +139,13 @@ func (c *benchReadCommand) check() ([]read, error) {
 // measure asks for one kind of read until its time is over, at least once.
 func (c *benchReadCommand) measure(ctx context.Context, b *readBench, r read, number uint64) measured {
 	results := make([]measured, c.Concurrency)
+	all := measured{name: r.name, slow: r.slow, took: &histogram{}}
 	seeds := rand.NewPCG(c.Seed, number)
 	end := time.Now().Add(c.Duration)
 	var readers sync.WaitGroup
 	for i := range results {
 		source := rand.NewPCG(seeds.Uint64(), seeds.Uint64())
+		results[i].took = all.took
 		readers.Go(func() {
 			a := &asker{readBench: b, source: source, random: rand.New(source)}
 			for {
@@ -143,7 +157,6 @@ func (c *benchReadCommand) measure(ctx context.Context, b *readBench, r read, nu
 		})
 	}
 	readers.Wait()
-	all := measured{name: r.name, slow: r.slow}
 	for i := range results {
 		all.add(&results[i])
 	}
@@ -225,7 +238,7 @@ func (s *benchServer) get(ctx context.Context, path string) (answer benchAnswer,
 type measured struct {
 	name    string
 	slow    bool // by its nature
-	took    []time.Duration
+	took    *histogram
 	rows    int64 // in all answers
 	matches int64 // that all answers counted
 	unsent  int64 // that were due and not begun
@@ -241,7 +254,6 @@ func (m *measured) fail(err error) {
 }
 
 func (m *measured) add(o *measured) {
-	m.took = append(m.took, o.took...)
 	m.rows += o.rows
 	m.matches += o.matches
 	m.unsent += o.unsent
@@ -266,31 +278,20 @@ func (r *readReport) line(m measured) error {
 	if r.first == nil {
 		r.first = m.first
 	}
-	slices.Sort(m.took)
-	// at returns the time within which so many of a thousand were answered.
-	at := func(permille int) float64 {
-		if len(m.took) == 0 {
-			return 0
-		}
-		i := max(0, (len(m.took)*permille+999)/1000-1)
-		return float64(m.took[i]) / float64(time.Millisecond)
-	}
-	count := len(m.took)
-	matches := m.matches / int64(max(1, count))
+	// What was due and not sent counts with the time that it waited.
+	count, l := m.took.count()-m.unsent, m.took.latencies()
+	matches := m.matches / max(1, count)
 	if r.json {
 		return json.NewEncoder(r.out).Encode(struct {
-			Name    string  `json:"name"`
-			Slow    bool    `json:"slow"`
-			Count   int     `json:"count"`
-			P50     float64 `json:"p50_ms"`
-			P90     float64 `json:"p90_ms"`
-			P99     float64 `json:"p99_ms"`
-			Max     float64 `json:"max_ms"`
-			Rows    int64   `json:"rows"`
-			Matches int64   `json:"mean_matches"`
-			Unsent  int64   `json:"unsent"`
-			Errors  int64   `json:"errors"`
-		}{m.name, m.slow, count, at(500), at(900), at(990), at(1000), m.rows, matches, m.unsent, m.errors})
+			Name  string `json:"name"`
+			Slow  bool   `json:"slow"`
+			Count int64  `json:"count"`
+			latencies
+			Rows    int64 `json:"rows"`
+			Matches int64 `json:"mean_matches"`
+			Unsent  int64 `json:"unsent"`
+			Errors  int64 `json:"errors"`
+		}{m.name, m.slow, count, l, m.rows, matches, m.unsent, m.errors})
 	}
 	if !r.titled {
 		r.titled = true
@@ -307,7 +308,7 @@ func (r *readReport) line(m measured) error {
 		name += fmt.Sprintf(" (%d unsent)", m.unsent)
 	}
 	_, err := fmt.Fprintf(r.out, "%-28s %8d %9.2f %9.2f %9.2f %9.2f %9d %10d %6d\n",
-		name, count, at(500), at(900), at(990), at(1000), m.rows, matches, m.errors)
+		name, count, l.P50, l.P90, l.P99, l.Max, m.rows, matches, m.errors)
 	return err
 }
 
