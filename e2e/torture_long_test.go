@@ -19,6 +19,10 @@ import (
 	"time"
 )
 
+// words make texts that are searched for.
+var words = strings.Fields(`the order is on its way and should be with you before noon please call when
+	you are at home thank you for asking we open at nine the parcel was left with a neighbour`)
+
 // walBound is how long the write-ahead log of a SQLite database may become: it
 // is copied into the database at 64 MiB, and may grow by some commits and by
 // what comes while a reader is in the way.
