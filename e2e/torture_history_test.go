@@ -22,7 +22,7 @@ import (
 // TestTortureHistory has clients save and read at the same time, while lyftr is
 // killed, stopped and made to wait, and checks what they were told.
 func TestTortureHistory(t *testing.T) {
-	t.Parallel()
+	besideOthers(t)
 	rounds := tortured(1, 20)
 	t.Run("sqlite", func(t *testing.T) {
 		for r := range rounds {

@@ -31,7 +31,7 @@ const walBound = 96 << 20
 // TestTortureLong does a bit of everything for a long time and looks how lyftr
 // fares.
 func TestTortureLong(t *testing.T) {
-	t.Parallel()
+	besideOthers(t)
 	length := tortured(15*time.Second, time.Hour)
 	l := &longRun{t: t, length: length, database: filepath.Join(t.TempDir(), "app.db"), client: newClient(t, 64)}
 	l.process = start(t, l.database, "API_TOKEN="+apiToken, "WHATSAPP_APP_SECRET="+appSecret)

@@ -58,7 +58,7 @@ var attacks = []attack{
 // as it was before when it is over, and to store nothing that was not sent. The
 // short form makes all attacks at once.
 func TestTortureNetwork(t *testing.T) {
-	t.Parallel()
+	besideOthers(t)
 	waves := tortured([][]attack{attacks}, slices.Collect(slices.Chunk(attacks, 1)))
 	for _, wave := range waves {
 		name := wave[0].name
@@ -663,7 +663,7 @@ func (f *front) idle() (string, error) {
 // open. Who is connected is served all the time, others when the first of those
 // are closed, and the database does not notice.
 func TestTortureDescriptors(t *testing.T) {
-	t.Parallel()
+	besideOthers(t)
 	const limit, silent, readers = 64, 60, 8
 	database := filepath.Join(t.TempDir(), "app.db")
 	l := limits{time.Second, 5 * time.Second, 5 * time.Second, time.Minute}

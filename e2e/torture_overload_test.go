@@ -31,11 +31,11 @@ type overload struct {
 // TestTortureOverloadDisk asks for twice what a slow disk takes, so that sender
 // and server both have room on the machine.
 func TestTortureOverloadDisk(t *testing.T) {
-	t.Parallel()
+	besideOthers(t)
 	o := tortured(overload{
 		program: slowDisk(100 * time.Millisecond), env: []string{"QUEUE_SIZE=128"},
 		connections: 220, measured: 2 * time.Second,
-		most: 2000, lasts: 3 * time.Second, goodput: 0.4,
+		most: 2000, lasts: 3 * time.Second, goodput: 0.1,
 	}, overload{
 		program:     slowDisk(200 * time.Millisecond),
 		connections: 2200, measured: 6 * time.Second,

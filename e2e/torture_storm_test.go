@@ -23,6 +23,14 @@ import (
 	"lyftr/internal/signature"
 )
 
+// besideOthers has a test that mostly waits run while others do, in the short
+// size: what the full one measures is not to be disturbed.
+func besideOthers(t *testing.T) {
+	if tortured(true, false) {
+		t.Parallel()
+	}
+}
+
 // storm sends messages, each with an id of its own, over many connections. A
 // request is one write and its answer is read by hand, so that the sender takes
 // as little of the machine as can be.
