@@ -56,7 +56,7 @@ func TestTortureLong(t *testing.T) {
 	}
 	every(100*time.Millisecond, l.deliver)
 	every(50*time.Millisecond, l.question)
-	every(5*time.Second, func(*rand.Rand, int) { l.export() })
+	every(tortured(5*time.Second, time.Minute), func(*rand.Rand, int) { l.export() })
 	every(3*time.Second, func(_ *rand.Rand, i int) { l.erase(i) })
 	for range 5 {
 		work.Go(func() { l.stream(ctx) })
