@@ -32,7 +32,7 @@ const walBound = 96 << 20
 // fares.
 func TestTortureLong(t *testing.T) {
 	besideOthers(t)
-	length := tortured(15*time.Second, time.Hour)
+	length := tortured(12*time.Second, time.Hour)
 	l := &longRun{t: t, length: length, database: filepath.Join(t.TempDir(), "app.db"), client: newClient(t, 64)}
 	l.process = start(t, l.database, "API_TOKEN="+apiToken, "WHATSAPP_APP_SECRET="+appSecret)
 	l.client.Timeout = 0 // streams have no end
