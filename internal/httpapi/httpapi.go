@@ -67,6 +67,7 @@ type Server struct {
 	refusals    *refusals
 	errors      *telemetry.Limiter
 	inflight    atomic.Int64
+	saving      deadlines
 	draining    atomic.Bool
 	readers     *readers
 	heartbeat   time.Duration
@@ -176,6 +177,7 @@ func New(o Options) *Server {
 		badSignatures: newFailures(o.FailureLimit),
 		badTokens:     newFailures(o.FailureLimit),
 	}
+	s.saving.timeout = o.SaveTimeout
 	s.refusals = &refusals{store: o.Store}
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.readers = newReaders(o.Store, s.ending.Done())

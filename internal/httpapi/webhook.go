@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -92,8 +91,7 @@ func (s *Server) store(c *call, content provider.Content) error {
 		return nil
 	}
 	// A client that goes away does not take back what it has sent.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), s.SaveTimeout)
-	defer cancel()
+	ctx := s.saving.context(time.Now())
 	outcomes, err := s.Store.Save(c.steps.asking(ctx), content.Messages, content.Statuses)
 	c.steps.saved(err)
 	if err != nil {

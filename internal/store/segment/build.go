@@ -19,7 +19,7 @@ type Doc struct {
 // and returns its header.
 func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err error) {
 	w := newWriter(first, chunks, emit)
-	lists := map[string]*list{}
+	lists := newLists(chunks)
 	var touched []*list
 	buffer := make([]byte, 0, 64)
 	for chunk := range chunks {
@@ -32,11 +32,7 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 		for i := range own {
 			position := uint16(own[i].ID % ChunkSize)
 			add := func(term []byte) {
-				l := lists[string(term)]
-				if l == nil {
-					l = &list{}
-					lists[string(term)] = l
-				}
+				l := lists.of(term)
 				if n := len(l.positions); n == 0 {
 					touched = append(touched, l)
 				} else if l.positions[n-1] == position {
@@ -44,8 +40,8 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 				}
 				l.positions = append(l.positions, position)
 			}
-			add(append(buffer[:0], numbered(termFrom, own[i].From)...))
-			add(append(buffer[:0], numbered(termRecipient, own[i].To)...))
+			add(appendNumbered(buffer[:0], termFrom, own[i].From))
+			add(appendNumbered(buffer[:0], termRecipient, own[i].To))
 			eachTerm(own[i].Text, buffer, add)
 			w.senders.add(int64(own[i].From), 1)
 			w.hours.add(hourOf(own[i].Time), 1)
@@ -58,19 +54,63 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 			return nil, err
 		}
 	}
-	for _, term := range slices.Sorted(maps.Keys(lists)) {
-		if err := w.term(term, lists[term].postings); err != nil {
+	for _, term := range slices.Sorted(maps.Keys(lists.byTerm)) {
+		if err := w.term(term, lists.byTerm[term].postings); err != nil {
 			return nil, err
 		}
 	}
 	return w.close()
 }
 
-// list is a posting list that is being made.
+// list is a posting list that is being made. Most are short, and fit into the
+// room that it has itself.
 type list struct {
 	postings  []byte
 	chunk     int      // of the last container
 	positions []uint16 // in the chunk at hand
+
+	fewPostings  [8]byte
+	fewPositions [4]uint16
+}
+
+// lists are the posting lists of a segment that is being made. They and their
+// terms are allocated many at a time.
+type lists struct {
+	byTerm map[string]*list
+	free   []list
+	terms  strings.Builder
+}
+
+const (
+	listsAtOnce    = 256
+	termsAtOnce    = 8 << 10 // bytes
+	listsExpected  = 2048    // of a segment, and
+	listsEachChunk = 512     // for each of its chunks
+)
+
+func newLists(chunks int) *lists {
+	return &lists{byTerm: make(map[string]*list, listsExpected+listsEachChunk*chunks)}
+}
+
+// of returns the list of a term.
+func (s *lists) of(term []byte) *list {
+	if l := s.byTerm[string(term)]; l != nil {
+		return l
+	}
+	if len(s.free) == 0 {
+		s.free = make([]list, listsAtOnce)
+	}
+	l := &s.free[0]
+	s.free = s.free[1:]
+	l.postings, l.positions = l.fewPostings[:0], l.fewPositions[:0]
+	if s.terms.Cap()-s.terms.Len() < len(term) {
+		s.terms = strings.Builder{} // the strings of the old one stay what they are
+		s.terms.Grow(max(termsAtOnce, len(term)))
+	}
+	begin := s.terms.Len()
+	s.terms.Write(term)
+	s.byTerm[s.terms.String()[begin:]] = l
+	return l
 }
 
 // writer makes the parts of a segment from its terms in order.

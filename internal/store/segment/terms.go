@@ -195,6 +195,10 @@ func eachGram(word string, yield func(gram string)) {
 
 // numbered is the term of a sender's or recipient's number.
 func numbered(kind byte, number uint32) string {
+	return string(appendNumbered(nil, kind, number))
+}
+
+func appendNumbered(to []byte, kind byte, number uint32) []byte {
 	// Seven bits a byte, the eighth set so that no byte is 0.
-	return string([]byte{kind, 0x80 | byte(number>>28), 0x80 | byte(number>>21), 0x80 | byte(number>>14), 0x80 | byte(number>>7), 0x80 | byte(number)})
+	return append(to, kind, 0x80|byte(number>>28), 0x80|byte(number>>21), 0x80|byte(number>>14), 0x80|byte(number>>7), 0x80|byte(number))
 }

@@ -108,7 +108,7 @@ func writerDSN(path string) string {
 		"_txlock=immediate",
 		pragma("journal_mode", "WAL"),
 		pragma("synchronous", "FULL"),
-		pragma("wal_autocheckpoint", "0"), // the writer goroutine checkpoints
+		pragma("wal_autocheckpoint", "0"), // see checkpointer
 		pragma("journal_size_limit", strconv.Itoa(logSizeLimit)),
 		pragma("cache_size", strconv.Itoa(-writerCacheKiB)),
 		// Pages that are written anyway keep nothing of what was moved away from

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,13 +46,14 @@ type indexer struct {
 	// away that is about to be used.
 	numbering  sync.Mutex
 	numbers    map[string]uint32
+	complete   bool // numbers has all that the table phones has
 	nextNumber uint32
 	behind     time.Time // since when many messages wait, zero if they do not
-}
 
-// mergedBySize is the size, in chunks, up to which segments are merged by the
-// goroutine that builds, since that takes it a moment only.
-const mergedBySize = segment.Fan
+	end   int64         // the first chunk that was not full when build looked last
+	endAt time.Time     // when it saw that it was this one
+	pace  time.Duration // how long a chunk took to fill
+}
 
 // stepBytes is how many bytes of parts go into one step of the writer.
 const stepBytes = 256 << 10
@@ -126,6 +129,8 @@ func (x *indexer) run(what string, more <-chan struct{}, work func() (again bool
 		case errors.Is(err, segment.ErrDamaged):
 			x.isDamaged(remakes)
 			wait = time.After(retryAfter)
+		case errors.Is(err, errMoreComes):
+			wait = time.After(rushLook)
 		case errors.Is(err, errRemovedMeanwhile):
 			wait = time.After(retryAfter) // more may follow
 		case err != nil:
@@ -205,10 +210,10 @@ func (x *indexer) replace(old []located, by *located) {
 	x.segments = kept
 }
 
-// build makes a segment of the next chunk, or of the next Fan ones if so many
-// are full, and merges small segments.
+// build makes a segment of the next chunks, of Fan at most, and merges small
+// segments.
 func (x *indexer) build() (again bool, err error) {
-	if group := mergeable(x.list(), mergedBySize); group != nil {
+	if group := mergeable(x.list(), segment.Fan); group != nil {
 		return true, x.mergeGroup(group)
 	}
 	next := x.next()
@@ -217,10 +222,10 @@ func (x *indexer) build() (again bool, err error) {
 	if chunks <= 0 {
 		return false, nil
 	}
-	if chunks >= segment.Fan && next%segment.Fan == 0 {
-		chunks = segment.Fan
-	} else {
-		chunks = 1
+	if room := segment.Fan - int(next%segment.Fan); chunks >= room {
+		chunks = room
+	} else if x.hurries(next + int64(chunks)) {
+		return false, errMoreComes
 	}
 	err = x.buildFrom(next, chunks)
 	if err == nil {
@@ -228,6 +233,28 @@ func (x *indexer) build() (again bool, err error) {
 		poke(x.covered)
 	}
 	return true, err
+}
+
+// Messages that come so fast that Fan chunks fill within rush are made into one
+// segment, which takes less work than making Fan of them and merging those. It
+// is looked again after rushLook.
+const (
+	rush     = 2 * time.Second
+	rushLook = rush / segment.Fan * 2
+)
+
+// errMoreComes is why a segment is not made yet.
+var errMoreComes = errors.New("more messages come soon")
+
+// hurries reports whether messages come so fast, with this chunk being the first
+// that is not full.
+func (x *indexer) hurries(end int64) bool {
+	now := time.Now()
+	if end != x.end {
+		x.pace = now.Sub(x.endAt) / time.Duration(max(1, end-x.end))
+		x.end, x.endAt = end, now
+	}
+	return x.pace <= rush/segment.Fan && now.Sub(x.endAt) < rushLook
 }
 
 // errRemovedMeanwhile is why a segment is not good any more.
@@ -250,7 +277,12 @@ func (x *indexer) tell(chunks int) {
 func (x *indexer) buildFrom(first int64, chunks int) error {
 	x.numbering.Lock()
 	defer x.numbering.Unlock()
-	docs, deletions, err := x.docs(segment.FirstID(first), segment.FirstID(first+int64(chunks)))
+	end := segment.FirstID(first + int64(chunks))
+	messages, deletions, err := x.briefs(segment.FirstID(first), end)
+	if err != nil {
+		return err
+	}
+	docs, err := x.docs(messages)
 	if err != nil {
 		return err
 	}
@@ -269,24 +301,31 @@ func (x *indexer) buildFrom(first int64, chunks int) error {
 			}
 			// What lies before it must be in segments: all of them may have been
 			// thrown away. There are few, so a scan will do.
-			var end int64
-			if err := c.QueryRowContext(ctx, "SELECT coalesce(max(first_chunk + chunks), 0) FROM segments WHERE id <> ?", p.id).Scan(&end); err != nil {
+			var covered int64
+			if err := c.QueryRowContext(ctx, "SELECT coalesce(max(first_chunk + chunks), 0) FROM segments WHERE id <> ?", p.id).Scan(&covered); err != nil {
 				return err
 			}
-			if end != first {
+			if covered != first {
 				return errStep{errReplacedMeanwhile}
 			}
 			return nil
 		})
 	}
 	if err != nil {
-		err = errors.Join(err, x.clear(p.id)) // and it is built again
+		return errors.Join(err, x.clear(p.id)) // and it is built again
 	}
-	return err
+	x.store.recent.forgetUpTo(end)
+	return nil
 }
 
-// docs reads the messages from an id up to another. Served by the primary key.
-func (x *indexer) docs(from, to int64) (docs []segment.Doc, deletions int64, err error) {
+// briefs returns the messages from an id up to another, and what deletions was
+// when none of them was removed yet: those that are kept in memory, else what is
+// read from the database. Served by the primary key.
+func (x *indexer) briefs(from, to int64) (messages []brief, deletions int64, err error) {
+	deletions = x.store.deletions.Load()
+	if messages := x.store.recent.find(from, to, deletions); messages != nil {
+		return messages, deletions, nil
+	}
 	tx, err := x.store.readDB.BeginTx(x.ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, 0, err
@@ -299,82 +338,134 @@ func (x *indexer) docs(from, to int64) (docs []segment.Doc, deletions int64, err
 	if err != nil {
 		return nil, 0, err
 	}
-	defer rows.Close()
-	var senders, recipients []string
-	for rows.Next() {
-		var d segment.Doc
-		var sender, recipient string
+	err = eachRowOf(rows, func(rows *sql.Rows) error {
+		var b brief
 		var text sql.NullString
-		if err := rows.Scan(&d.ID, &d.Time, &sender, &recipient, &text); err != nil {
-			return nil, 0, err
-		}
-		d.Text = message.Fold(text.String)
-		docs, senders, recipients = append(docs, d), append(senders, sender), append(recipients, recipient)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, 0, err
-	}
-	if err := x.number(tx, slices.Concat(senders, recipients)); err != nil {
-		return nil, 0, fmt.Errorf("number senders: %w", err)
-	}
-	for i := range docs {
-		docs[i].From, docs[i].To = x.numbers[senders[i]], x.numbers[recipients[i]]
-	}
-	return docs, deletions, nil
+		err := rows.Scan(&b.id, &b.time, &b.from, &b.to, &text)
+		b.text = text.String
+		messages = append(messages, b)
+		return err
+	})
+	return messages, deletions, err
 }
 
-// number sees to it that numbers has all the names, and that the table phones
-// has them. Served by the unique index of phones.
-func (x *indexer) number(tx *sql.Tx, names []string) error {
+// docs returns what segment.Build takes.
+func (x *indexer) docs(messages []brief) ([]segment.Doc, error) {
+	if err := x.number(messages); err != nil {
+		return nil, fmt.Errorf("number senders: %w", err)
+	}
+	docs := make([]segment.Doc, len(messages))
+	for i := range messages {
+		b := &messages[i]
+		docs[i] = segment.Doc{ID: b.id, From: x.numbers[b.from], To: x.numbers[b.to], Time: b.time, Text: message.Fold(b.text)}
+	}
+	return docs, nil
+}
+
+// number sees to it that numbers has the senders and recipients of all messages,
+// and that the table phones has them.
+func (x *indexer) number(messages []brief) error {
 	if len(x.numbers) > mostNumbers {
 		clear(x.numbers)
+		x.complete = false
 	}
-	find, err := tx.PrepareContext(x.ctx, "SELECT id FROM phones WHERE msisdn = ?")
-	if err != nil {
-		return err
-	}
-	defer find.Close()
-	var fresh []string
-	for _, name := range names {
-		if _, ok := x.numbers[name]; ok {
-			continue
-		}
-		var number uint32
-		switch err := find.QueryRowContext(x.ctx, name).Scan(&number); {
-		case errors.Is(err, sql.ErrNoRows):
-			number = x.nextNumber
-			x.nextNumber++
-			fresh = append(fresh, name)
-		case err != nil:
+	if !x.complete && x.nextNumber <= mostNumbers {
+		if err := x.readNumbers(); err != nil {
 			return err
 		}
-		x.numbers[name] = number
 	}
-	for len(fresh) > 0 {
+	fresh := map[string]bool{}
+	for i := range messages {
+		for _, name := range []string{messages[i].from, messages[i].to} {
+			if _, ok := x.numbers[name]; ok || fresh[name] {
+				continue
+			}
+			found := false
+			if !x.complete {
+				var err error
+				if found, err = x.readNumber(name); err != nil {
+					return err
+				}
+			}
+			if !found {
+				fresh[name] = true
+			}
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	// In their order, so that those that share a page of the index are written
+	// together.
+	names := slices.Sorted(maps.Keys(fresh))
+	for _, name := range names {
+		x.numbers[name] = x.nextNumber
+		x.nextNumber++
+	}
+	for len(names) > 0 {
 		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) (err error) {
-			fresh, err = x.insertNumbers(ctx, c, fresh)
+			names, err = x.insertNumbers(ctx, c, names)
 			return err
 		})
 		if err != nil {
 			clear(x.numbers) // what is not in the table has no number
+			x.complete = false
 			return err
 		}
 	}
 	return nil
 }
 
+// readNumbers reads all numbers, so that a sender without one is known to be new.
+func (x *indexer) readNumbers() error {
+	rows, err := x.store.readDB.QueryContext(x.ctx, "SELECT msisdn, id FROM phones")
+	if err != nil {
+		return err
+	}
+	err = eachRowOf(rows, func(rows *sql.Rows) error {
+		var name string
+		var number uint32
+		err := rows.Scan(&name, &number)
+		x.numbers[name] = number
+		return err
+	})
+	x.complete = err == nil
+	return err
+}
+
+// readNumber reads the number of a sender into numbers, if it has one. Served by
+// the unique index of phones.
+func (x *indexer) readNumber(name string) (found bool, err error) {
+	var number uint32
+	err = x.store.readDB.QueryRowContext(x.ctx, "SELECT id FROM phones WHERE msisdn = ?", name).Scan(&number)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err == nil {
+		x.numbers[name] = number
+	}
+	return err == nil, err
+}
+
+// numbersAtOnce is how many numbers one statement inserts.
+const numbersAtOnce = 64
+
 // insertNumbers writes the numbers of names until stepTime is over, and returns
 // the names that are left.
 func (x *indexer) insertNumbers(ctx context.Context, c *sql.Conn, names []string) ([]string, error) {
-	insert, err := c.PrepareContext(ctx, "INSERT INTO phones (id, msisdn) VALUES (?, ?)")
-	if err != nil {
-		return nil, err
-	}
-	defer insert.Close()
-	for begin := time.Now(); len(names) > 0 && time.Since(begin) < stepTime; names = names[1:] {
-		if _, err := insert.ExecContext(ctx, x.numbers[names[0]], names[0]); err != nil {
+	const row = "(?, ?)"
+	args := make([]any, 0, 2*numbersAtOnce)
+	for begin := time.Now(); len(names) > 0 && time.Since(begin) < stepTime; {
+		some := names[:min(numbersAtOnce, len(names))]
+		args = args[:0]
+		for _, name := range some {
+			args = append(args, int64(x.numbers[name]), name)
+		}
+		query := "INSERT INTO phones (id, msisdn) VALUES " + row + strings.Repeat(", "+row, len(some)-1) //nolint:gosec // of question marks
+		if _, err := c.ExecContext(ctx, query, args...); err != nil {
 			return nil, err
 		}
+		names = names[len(some):]
 	}
 	return names, nil
 }

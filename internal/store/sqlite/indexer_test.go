@@ -338,7 +338,7 @@ func TestReplacedMeanwhile(t *testing.T) {
 				if err := x.buildFrom(segment.Fan-1, 1); err != nil {
 					t.Fatal(err)
 				}
-				group := mergeable(x.list(), mergedBySize)
+				group := mergeable(x.list(), segment.Fan)
 				if group == nil {
 					t.Fatal("there is nothing to merge")
 				}
@@ -416,7 +416,7 @@ func TestRemadeWhileMerging(t *testing.T) {
 			t.Fatal(err)
 		}
 		var both sync.WaitGroup
-		group := mergeable(x.list(), mergedBySize)
+		group := mergeable(x.list(), segment.Fan)
 		err := s.queue.Do(t.Context(), func() { // both wait for the writer
 			both.Go(func() {
 				if err := x.mergeGroup(group); err != nil {

@@ -11,25 +11,24 @@ import (
 	"lyftr/internal/store/segment"
 )
 
-// mergeable returns Fan neighbours of one size, smaller than most, that make one
-// of the next size; nil if there are none. The smallest come first.
-func mergeable(all []located, most int) (group []located) {
+// mergeable returns neighbours that make one segment of this size, in chunks,
+// none of them smaller than a Fan-th of it; nil if there are none.
+func mergeable(all []located, size int) (group []located) {
 	for i := range all {
-		size := len(all[i].Chunks)
-		if size >= most || all[i].First%int64(size*segment.Fan) != 0 || i+segment.Fan > len(all) ||
-			group != nil && size >= len(group[0].Chunks) {
+		if all[i].First%int64(size) != 0 {
 			continue
 		}
-		candidates := all[i : i+segment.Fan]
-		fits := true
-		for k, l := range candidates {
-			fits = fits && len(l.Chunks) == size && l.First == all[i].First+int64(k*size)
-		}
-		if fits {
-			group = candidates
+		n := 0
+		for k, l := range all[i:] {
+			if own := len(l.Chunks); own < size/segment.Fan || own >= size || l.First != all[i].First+int64(n) {
+				break
+			}
+			if n += len(l.Chunks); n == size {
+				return all[i : i+k+1]
+			}
 		}
 	}
-	return group
+	return nil
 }
 
 // merge does one of the things there are to do, the most urgent first.
@@ -62,8 +61,12 @@ func (x *indexer) merge() (again bool, err error) {
 	if err := x.eraseNumbers(); err != nil {
 		return false, err
 	}
-	if group := mergeable(all, segment.MaxChunks); group != nil && len(group[0].Chunks) >= mergedBySize {
-		return true, x.mergeGroup(group)
+	// Those of Fan chunks are made by the goroutine that builds, since that takes
+	// it a moment only.
+	for size := segment.Fan * segment.Fan; size <= segment.MaxChunks; size *= segment.Fan {
+		if group := mergeable(all, size); group != nil {
+			return true, x.mergeGroup(group)
+		}
 	}
 	return false, nil
 }

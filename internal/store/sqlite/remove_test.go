@@ -135,7 +135,7 @@ func TestHoles(t *testing.T) {
 		all = append(all, from(sender, i, 1)...)
 	}
 	saveAll(t, s, all)
-	waitFor(t, "the whole chunks have segments", func() bool { return len(s.indexer.list()) == 3 })
+	waitFor(t, "the whole chunks have segments", func() bool { return s.indexer.next() == 3 })
 	s.indexer.close() // it would clear the holes away
 
 	mustErase(t, s, "+9", 10)

@@ -27,8 +27,13 @@ func indexed(t *testing.T, s *Store) {
 		if len(all) > 0 {
 			next = all[len(all)-1].End()
 		}
-		if next != segment.ChunkOf(s.lastID.Load()+1) || noted(t, s) != next || mergeable(all, segment.MaxChunks) != nil {
+		if next != segment.ChunkOf(s.lastID.Load()+1) || noted(t, s) != next {
 			return false
+		}
+		for size := segment.Fan; size <= segment.MaxChunks; size *= segment.Fan {
+			if mergeable(all, size) != nil {
+				return false
+			}
 		}
 		return one(t, s.readDB, "SELECT NOT EXISTS (SELECT 1 FROM holes WHERE erase) AND NOT EXISTS (SELECT 1 FROM erased_senders)") == "1" &&
 			len(strayParts(t, s)) == 0
@@ -146,7 +151,8 @@ func TestManySegments(t *testing.T) {
 	saveChunks(t, s, m, segment.Fan+3)
 	m.Save(t, s, 300)
 	indexed(t, s)
-	wantEqual(t, "chunks of each segment", []int{segment.Fan, 1, 1, 1}, sizes(s))
+	wantEqual(t, "chunks of the first segment", segment.Fan, sizes(s)[0])
+	wantEqual(t, "chunks in segments", segment.Fan+3, s.indexer.next())
 	m.CheckSome(t, s)
 	m.ExpireSome(t, s, 0.3) // all of some chunks
 	m.Check(t, s)

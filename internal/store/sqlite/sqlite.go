@@ -1,5 +1,6 @@
 // Package sqlite is the message.Store on one SQLite file: one connection that
-// writes, with group commit, and a pool of read-only connections.
+// writes, with group commit, one that copies its log into the file, and a pool of
+// read-only connections.
 //
 // The file is in WAL mode with synchronous=FULL, so a commit that returned is on
 // disk. One Store owns a file; a second one, also of another process, is
@@ -53,18 +54,20 @@ type Store struct {
 	log     *slog.Logger
 	timeout time.Duration
 
-	lock      *os.File    // held while the Store is open
-	file      os.FileInfo // the database file as it was opened
-	logFile   os.FileInfo // its write-ahead log, likewise
-	writeDB   *sql.DB
-	readDB    *sql.DB
-	queue     *groupcommit.Queue
-	writer    *writer
-	cursorKey []byte
-	headers   headers
-	found     found
-	indexer   *indexer
-	untouched *untouched // set if the file is read as one that nobody writes to
+	lock         *os.File    // held while the Store is open
+	file         os.FileInfo // the database file as it was opened
+	logFile      os.FileInfo // its write-ahead log, likewise
+	writeDB      *sql.DB
+	readDB       *sql.DB
+	queue        *groupcommit.Queue
+	writer       *writer
+	cursorKey    []byte
+	headers      headers
+	found        found
+	indexer      *indexer
+	checkpointer *checkpointer
+	recent       recent
+	untouched    *untouched // set if the file is read as one that nobody writes to
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
@@ -144,6 +147,9 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	}
 	s.writer, err = newWriter(ctx, s)
 	if err != nil {
+		return nil, err
+	}
+	if s.checkpointer, err = startCheckpointer(ctx, s); err != nil {
 		return nil, err
 	}
 	s.queue = groupcommit.New(s.writer, groupcommit.Options{MaxWaiting: o.QueueSize, OnCommit: o.OnCommit})
@@ -440,6 +446,9 @@ func (s *Store) release() error {
 	var errs []error
 	if s.readDB != nil {
 		errs = append(errs, s.closeReaders())
+	}
+	if s.checkpointer != nil {
+		errs = append(errs, s.checkpointer.close())
 	}
 	if s.fatalError() == nil {
 		if s.writer != nil {

@@ -15,18 +15,6 @@ import (
 	"lyftr/internal/store/segment"
 )
 
-// Checkpoints copy the log into the database. They run on the writer's
-// connection, between commits.
-const (
-	// checkpointFrames is the length of the log, in pages, at which it is
-	// copied (64 MiB with pages of 4 KiB): long enough that a page which changes
-	// often is copied once for many commits, short enough that a start after a
-	// crash reads it quickly.
-	checkpointFrames = 16_000
-	// checkpointEvery is after how many commits the log's length is looked at.
-	checkpointEvery = 16
-)
-
 // writer is the connection that writes. It is used by the queue's goroutine
 // only, and speaks to the driver without database/sql in between, whose locks
 // and conversions would be work for every row.
@@ -44,9 +32,10 @@ type writer struct {
 	addStatus, dropStatuses  statement
 
 	args     []driver.NamedValue
-	lastID   int64 // highest id given out, of the transaction in progress too
-	statuses bool  // there may be statuses
-	commits  int   // since the log's length was looked at
+	fresh    []*message.Message // those that the transaction in progress stores
+	lastID   int64              // highest id given out, of the transaction in progress too
+	statuses bool               // there may be statuses
+	commits  int                // since the log's length was looked at
 	pending  bool
 
 	identities *message.Identities
@@ -103,8 +92,8 @@ func newWriter(ctx context.Context, s *Store) (*writer, error) {
 		prepare(&w.insert, insertSQL)
 		prepare(&w.find, findSQL)
 		prepare(&w.probe, "UPDATE meta SET value = randomblob(8) WHERE key = 'probe'")
-		prepare(&w.logLength, "PRAGMA wal_checkpoint(NOOP)")
-		prepare(&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)")
+		prepare(&w.logLength, logLengthSQL)
+		prepare(&w.checkpoint, checkpointSQL)
 		prepare(&w.removeRow, removeSQL)
 		prepare(&w.keepRemoved, keepRemovedSQL)
 		prepare(&w.findRemoved, isRemovedSQL)
@@ -179,6 +168,8 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	if !wrote {
 		return nil // all were duplicates, which proves nothing of the disk
 	}
+	w.store.recent.add(w.lastID-int64(created)+1, w.fresh, w.store.deletions.Load())
+	clear(w.fresh)
 	w.store.commitSucceeded(created)
 	w.committed(ctx)
 	return nil
@@ -192,6 +183,7 @@ func (w *writer) try(ctx context.Context, calls []*groupcommit.Call, apart bool)
 		return 0, false, fmt.Errorf("begin: %w", err)
 	}
 	before := w.lastID
+	w.fresh = w.fresh[:0]
 	defer func() {
 		if err != nil {
 			w.lastID = before
@@ -231,7 +223,7 @@ func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string
 			return 0, 0, fmt.Errorf("savepoint: %w", err)
 		}
 	}
-	before := w.lastID
+	before, fresh := w.lastID, len(w.fresh)
 	messages, statuses, err = w.insertRows(ctx, c, now)
 	switch {
 	case err == nil:
@@ -243,7 +235,7 @@ func (w *writer) insertCall(ctx context.Context, c *groupcommit.Call, now string
 		if err := errors.Join(run(ctx, w.undo), run(ctx, w.release)); err != nil {
 			return 0, 0, fmt.Errorf("roll back to savepoint: %w", err)
 		}
-		c.Outcomes, c.Err, w.lastID = nil, err, before
+		c.Outcomes, c.Err, w.lastID, w.fresh = nil, err, before, w.fresh[:fresh]
 		return 0, 0, nil
 	}
 	if apart {
@@ -263,6 +255,7 @@ func (w *writer) insertRows(ctx context.Context, c *groupcommit.Call, now string
 		}
 		c.Outcomes = append(c.Outcomes, o)
 		if !o.Duplicate {
+			w.fresh = append(w.fresh, &c.Messages[i])
 			messages++
 		}
 	}
@@ -409,54 +402,6 @@ func (w *writer) step(f func(ctx context.Context, c *sql.Conn) error) error {
 	return nil
 }
 
-// committed looks after the log, now and then.
-func (w *writer) committed(ctx context.Context) {
-	w.pending = true
-	if w.commits++; w.commits >= checkpointEvery {
-		w.commits = 0
-		w.tidy(ctx, checkpointFrames)
-	}
-}
-
-// Idle implements groupcommit.Committer.
-func (w *writer) Idle(ctx context.Context) {
-	if w.store.fatalError() == nil {
-		w.tidy(ctx, 1)
-	}
-}
-
-// tidy copies the log into the database if it is at least so many pages long,
-// or still shows what was removed. Readers may hold the copying up; what is left
-// is done the next time.
-func (w *writer) tidy(ctx context.Context, frames int64) {
-	if w.wipe && time.Since(w.wiped) >= wipeEvery {
-		if err := w.wipeLog(ctx); err != nil {
-			w.store.tidyFailed(err)
-		}
-		return
-	}
-	if !w.pending {
-		return
-	}
-	var row [3]driver.Value // busy, pages in the log, pages copied
-	if err := w.queryOne(ctx, w.logLength, nil, row[:]); err != nil {
-		w.store.tidyFailed(err)
-		return
-	}
-	length, _ := row[1].(int64)
-	copied, _ := row[2].(int64)
-	if length-copied < frames {
-		return
-	}
-	if err := w.queryOne(ctx, w.checkpoint, nil, row[:]); err != nil {
-		w.store.tidyFailed(err)
-		return
-	}
-	length, _ = row[1].(int64)
-	copied, _ = row[2].(int64)
-	w.pending = copied < length
-}
-
 // fatalError returns the fault after which the store stopped, if there was one.
 func (s *Store) fatalError() error {
 	s.health.mu.Lock()
@@ -492,16 +437,6 @@ func (s *Store) commitFailed(err error) error {
 	}
 	s.logFault(err)
 	return err
-}
-
-// tidyFailed notes a failed checkpoint. Nothing is lost by it: what is
-// committed stays in the log.
-func (s *Store) tidyFailed(err error) {
-	err = fmt.Errorf("%w: checkpoint: %w", message.ErrUnavailable, err)
-	if classify(err) == classFatal {
-		s.fail(err)
-	}
-	s.logFault(err)
 }
 
 // fail ends the store's life: what the disk holds is unknown, and only a new

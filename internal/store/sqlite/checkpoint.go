@@ -1,0 +1,187 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lyftr/internal/message"
+)
+
+// A checkpoint copies the log into the database. Copying all of it takes some
+// hundred milliseconds, so the checkpointer does that beside the writer, again
+// for what came meanwhile, until little is left. That rest is copied by the writer
+// between two commits: only when all of the log is copied does SQLite begin it
+// anew.
+const (
+	// checkpointFrames is the length of the log, in pages, at which it is
+	// copied (64 MiB with pages of 4 KiB): long enough that a page which changes
+	// often is copied once for many commits, short enough that a start after a
+	// crash reads it quickly.
+	checkpointFrames = 16_000
+	// checkpointRest is how many pages the writer copies itself.
+	checkpointRest = 256
+	// checkpointPasses bounds how often the checkpointer begins again. Each pass
+	// takes a fraction of the time of the one before.
+	checkpointPasses = 6
+	// checkpointEvery is after how many commits the log's length is looked at.
+	checkpointEvery = 16
+)
+
+const (
+	logLengthSQL  = "PRAGMA wal_checkpoint(NOOP)"
+	checkpointSQL = "PRAGMA wal_checkpoint(PASSIVE)"
+)
+
+// checkpointer copies the log on a goroutine and a connection of its own.
+type checkpointer struct {
+	store   *Store
+	db      *sql.DB
+	asked   chan struct{}
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	copying sync.Mutex  // held by whoever copies, the writer too
+	little  atomic.Bool // the writer is to copy the rest
+}
+
+func startCheckpointer(ctx context.Context, s *Store) (*checkpointer, error) {
+	db := openDB(writerDSN(s.path), nil)
+	db.SetMaxOpenConns(1)
+	if err := checkWriter(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	c := &checkpointer{store: s, db: db, asked: make(chan struct{}, 1)}
+	ctx, c.stop = context.WithCancel(context.Background())
+	c.done.Go(func() {
+		for {
+			select {
+			case <-c.asked:
+				if err := c.copyMost(ctx); err != nil {
+					s.tidyFailed(err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return c, nil
+}
+
+// close waits for the goroutine to end.
+func (c *checkpointer) close() error {
+	c.stop()
+	c.done.Wait()
+	return c.db.Close()
+}
+
+// copyMost copies the log until checkpointRest is left, or a reader holds it up.
+func (c *checkpointer) copyMost(ctx context.Context) error {
+	c.copying.Lock()
+	defer c.copying.Unlock()
+	for range checkpointPasses {
+		if ctx.Err() != nil || c.store.fatalError() != nil {
+			return nil
+		}
+		// What has begun is not broken off.
+		before, err := c.ask(context.WithoutCancel(ctx), logLengthSQL)
+		if err != nil {
+			return err
+		}
+		if before.left() <= checkpointRest {
+			c.little.Store(true)
+			return nil
+		}
+		after, err := c.ask(context.WithoutCancel(ctx), checkpointSQL)
+		if err != nil || after.copied <= before.copied {
+			return err
+		}
+	}
+	c.little.Store(true) // the log grows quickly: the writer has to wait once
+	return nil
+}
+
+// logState is what SQLite says of the log: its length, and how much of it is
+// copied, in pages.
+type logState struct{ length, copied int64 }
+
+func (l logState) left() int64 { return l.length - l.copied }
+
+func (c *checkpointer) ask(ctx context.Context, query string) (l logState, err error) {
+	var busy bool
+	err = c.db.QueryRowContext(ctx, query).Scan(&busy, &l.length, &l.copied)
+	return l, err
+}
+
+// logState asks on the writer's connection.
+func (w *writer) logState(ctx context.Context, st statement) (logState, error) {
+	var row [3]driver.Value // busy, pages in the log, pages copied
+	if err := w.queryOne(ctx, st, nil, row[:]); err != nil {
+		return logState{}, err
+	}
+	length, _ := row[1].(int64)
+	copied, _ := row[2].(int64)
+	return logState{length, copied}, nil
+}
+
+// committed looks after the log, now and then.
+func (w *writer) committed(ctx context.Context) {
+	w.pending = true
+	w.commits++
+	if w.commits >= checkpointEvery || w.store.checkpointer.little.Load() {
+		w.commits = 0
+		w.tidy(ctx, checkpointFrames)
+	}
+}
+
+// Idle implements groupcommit.Committer.
+func (w *writer) Idle(ctx context.Context) {
+	if w.store.fatalError() == nil {
+		w.tidy(ctx, 1)
+	}
+}
+
+// tidy sees to it that the log is copied if it is at least so many pages long, or
+// still shows what was removed. Readers may hold the copying up; what is left is
+// done the next time.
+func (w *writer) tidy(ctx context.Context, frames int64) {
+	wipe := w.wipe && time.Since(w.wiped) >= wipeEvery
+	if !wipe && !w.pending {
+		return
+	}
+	c := w.store.checkpointer
+	if !c.copying.TryLock() {
+		return // it is being copied
+	}
+	defer c.copying.Unlock()
+	little := c.little.Swap(false)
+	l, err := w.logState(ctx, w.logLength)
+	switch {
+	case err != nil:
+	case l.left() > checkpointRest && !little && (wipe || l.left() >= frames):
+		poke(c.asked)
+	case wipe:
+		err = w.wipeLog(ctx)
+	case little || l.left() >= frames:
+		if l, err = w.logState(ctx, w.checkpoint); err == nil {
+			w.pending = l.left() > 0
+		}
+	}
+	if err != nil {
+		w.store.tidyFailed(err)
+	}
+}
+
+// tidyFailed notes a failed checkpoint. Nothing is lost by it: what is
+// committed stays in the log.
+func (s *Store) tidyFailed(err error) {
+	err = fmt.Errorf("%w: checkpoint: %w", message.ErrUnavailable, err)
+	if classify(err) == classFatal {
+		s.fail(err)
+	}
+	s.logFault(err)
+}
