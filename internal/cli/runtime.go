@@ -45,3 +45,22 @@ func limitMemory() {
 	}
 	debug.SetMemoryLimit(limit / 10 * 9) // the rest is for what Go does not count
 }
+
+// ownDescriptors is what lyftr opens besides connections and readers of the
+// database: the log, the database and its write-ahead log, what is opened for a
+// moment, and some to spare.
+const ownDescriptors = 24
+
+// connectionsFor is how many connections there may be at one time: as many as are
+// allowed, but none that takes the file descriptor of one that reads the database,
+// each of which has two. If there are hardly any, a quarter are for connections.
+func connectionsFor(most, descriptors, readers int) int {
+	own := ownDescriptors + 2*readers
+	switch {
+	case most <= descriptors-own:
+		return most
+	case descriptors < own+own/3:
+		return max(1, descriptors/4)
+	}
+	return descriptors - own
+}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -212,6 +213,16 @@ func (c *serveCommand) warn(log *slog.Logger) {
 	c.warnAccess(log)
 }
 
+// connections is how many there may be at one time.
+func (c *serveCommand) connections(log *slog.Logger) int {
+	descriptors := maxDescriptors()
+	n := connectionsFor(c.MaxConnections, descriptors, max(4, 2*runtime.GOMAXPROCS(0)))
+	if n < c.MaxConnections {
+		log.Warn("there are too few file descriptors for MAX_CONNECTIONS", "descriptors", descriptors, "connections", n)
+	}
+	return n
+}
+
 // serve listens and answers until ctx ends or failed is closed, then stops in
 // good order: readiness first, then no new connections, then the end of what
 // was accepted.
@@ -231,7 +242,7 @@ func (c *serveCommand) serve(ctx context.Context, log *slog.Logger, api *httpapi
 		ErrorLog:                     slog.NewLogLogger(newRareLines(log.Handler()), slog.LevelWarn),
 	}
 	address := listener.Addr().String()
-	listener = netutil.LimitListener(listener, c.MaxConnections)
+	listener = netutil.LimitListener(listener, c.connections(log))
 	if cert != nil {
 		listener = tls.NewListener(listener, cert.config())
 	}

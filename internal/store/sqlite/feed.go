@@ -15,7 +15,9 @@ const feedSQL = "SELECT " + fullColumns + ", id FROM messages WHERE id > ? ORDER
 // one writer gives them out, and commits are in their order, so that nothing
 // ever turns up before an id that was seen.
 func (s *Store) Feed(ctx context.Context, after string, limit int) (page message.FeedPage, err error) {
-	// What is committed up to here is in the snapshot that is read below.
+	// While a commit is on its way others may see it before it is counted. What is
+	// committed up to last is in the snapshot that is read below.
+	settled := !s.committing.Load()
 	last := s.lastID.Load()
 	if s.queue == nil {
 		// Opened for reading: it is others who store.
@@ -31,7 +33,7 @@ func (s *Store) Feed(ctx context.Context, after string, limit int) (page message
 	if err != nil {
 		return message.FeedPage{}, err
 	}
-	if id == last || id < last && limit == 0 {
+	if id == last && settled || id <= last && limit == 0 {
 		// At the end, where most readers are most of the time: no need to read.
 		return message.FeedPage{Next: s.feedPosition(id), More: id < last}, nil
 	}

@@ -77,7 +77,10 @@ func TestFeedAfterRestore(t *testing.T) {
 func TestFeedBeforeCount(t *testing.T) {
 	s, _ := open(t, newPath(t), Options{})
 	save(t, s, "a", "b")
+	counted := feed(t, s, "", 1).Next // so far
 	s.lastID.Add(-1)
+	s.committing.Store(true)
+	wantEqual(t, "behind what is counted", []string{"b"}, idsOf(feed(t, s, counted, 10)))
 	page := feed(t, s, "", 10)
 	wantEqual(t, "with what is not counted yet", []string{"a", "b"}, idsOf(page))
 	for _, limit := range []int{0, 10} {
@@ -86,6 +89,7 @@ func TestFeedBeforeCount(t *testing.T) {
 		wantEqual(t, "the position", page.Next, again.Next)
 	}
 	s.lastID.Add(1)
+	s.committing.Store(false)
 	save(t, s, "c")
 	wantEqual(t, "later", []string{"c"}, idsOf(feed(t, s, page.Next, 10)))
 }

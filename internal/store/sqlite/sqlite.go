@@ -72,6 +72,9 @@ type Store struct {
 
 	messages atomic.Int64 // stored
 	lastID   atomic.Int64 // highest id of a committed message, ever
+	// committing is set while there may be messages that can be seen and are not
+	// counted in lastID.
+	committing atomic.Bool
 	// deletions counts the transactions that wrote to removed, ever. It changes
 	// on the writer goroutine only, before that begins with anything else.
 	deletions atomic.Int64

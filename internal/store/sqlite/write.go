@@ -148,6 +148,8 @@ func (w *writer) Commit(ctx context.Context, calls []*groupcommit.Call) error {
 	if err := w.store.fatalError(); err != nil {
 		return err
 	}
+	w.store.committing.Store(true)
+	defer w.store.committing.Store(false)
 	created, wrote, err := w.try(ctx, calls, false)
 	if _, ok := errors.AsType[errRow](err); ok {
 		// Some call brought what cannot be stored. Once more, with every call
