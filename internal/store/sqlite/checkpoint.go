@@ -31,6 +31,9 @@ const (
 	checkpointPasses = 6
 	// checkpointEvery is after how many commits the log's length is looked at.
 	checkpointEvery = 16
+	// checkpointRetry is how long the checkpointer waits for a reader that holds
+	// it up; most read for some milliseconds.
+	checkpointRetry = 10 * time.Millisecond
 )
 
 const (
@@ -80,9 +83,12 @@ func (c *checkpointer) close() error {
 }
 
 // copyMost copies the log until checkpointRest is left, or a reader holds it up.
+// It also syncs the database, which SQLite itself does only when it has copied all
+// of the log: so the writer, who does that, has little to wait for.
 func (c *checkpointer) copyMost(ctx context.Context) error {
 	c.copying.Lock()
 	defer c.copying.Unlock()
+	held := false // by a reader
 	for range checkpointPasses {
 		if ctx.Err() != nil || c.store.fatalError() != nil {
 			return nil
@@ -93,15 +99,27 @@ func (c *checkpointer) copyMost(ctx context.Context) error {
 			return err
 		}
 		if before.left() <= checkpointRest {
-			c.little.Store(true)
-			return nil
+			held = false
+			break
 		}
 		after, err := c.ask(context.WithoutCancel(ctx), checkpointSQL)
-		if err != nil || after.copied <= before.copied {
+		if err != nil {
 			return err
 		}
+		if held = after.copied <= before.copied; !held {
+			if err := c.store.disk.Sync(); err != nil {
+				return fatalFault{fmt.Errorf("sync the database: %w", err)}
+			}
+			continue
+		}
+		select {
+		case <-time.After(checkpointRetry):
+		case <-ctx.Done():
+		}
 	}
-	c.little.Store(true) // the log grows quickly: the writer has to wait once
+	// The log may also have grown as fast as it was copied: then the writer waits
+	// once. Where a reader holds it up, the writer asks again.
+	c.little.Store(!held)
 	return nil
 }
 
@@ -162,7 +180,7 @@ func (w *writer) tidy(ctx context.Context, frames int64) {
 	l, err := w.logState(ctx, w.logLength)
 	switch {
 	case err != nil:
-	case l.left() > checkpointRest && !little && (wipe || l.left() >= frames):
+	case l.left() > checkpointRest && !little && (wipe || l.length >= frames):
 		poke(c.asked)
 	case wipe:
 		err = w.wipeLog(ctx)

@@ -55,11 +55,14 @@ type indexer struct {
 	pace  time.Duration // how long a chunk took to fill
 }
 
-// stepBytes is how many bytes of parts go into one step of the writer.
-const stepBytes = 256 << 10
-
-// stepTime is how long a step of many small writes goes on.
-const stepTime = 3 * time.Millisecond
+// stepBytes is how many bytes of parts go into one step of the writer, and stepTime
+// is how long a step of many small writes goes on. While saves wait, the next step
+// comes stepPause later.
+const (
+	stepBytes = 64 << 10
+	stepTime  = time.Millisecond
+	stepPause = 2 * time.Millisecond
+)
 
 // mostNumbers bounds the senders whose numbers are kept in memory.
 const mostNumbers = 200_000
@@ -96,6 +99,18 @@ func startIndexer(ctx context.Context, s *Store) error {
 	})
 	x.done.Go(func() { x.run("note sources", x.covered, x.noteSources) })
 	return nil
+}
+
+// step has the writer run f, see Store.step, and leaves saves their time.
+func (x *indexer) step(f func(ctx context.Context, c *sql.Conn) error) error {
+	err := x.store.step(x.ctx, f)
+	if x.store.queue.Depth() > 0 {
+		select {
+		case <-time.After(stepPause):
+		case <-x.ctx.Done():
+		}
+	}
+	return err
 }
 
 func (x *indexer) close() {
@@ -239,7 +254,7 @@ func (x *indexer) build() (again bool, err error) {
 // segment, which takes less work than making Fan of them and merging those. It
 // is looked again after rushLook.
 const (
-	rush     = 2 * time.Second
+	rush     = 4 * time.Second
 	rushLook = rush / segment.Fan * 2
 )
 
@@ -403,7 +418,7 @@ func (x *indexer) number(messages []brief) error {
 		x.nextNumber++
 	}
 	for len(names) > 0 {
-		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) (err error) {
+		err := x.step(func(ctx context.Context, c *sql.Conn) (err error) {
 			names, err = x.insertNumbers(ctx, c, names)
 			return err
 		})
@@ -491,7 +506,7 @@ func (p *parts) emit(part int, data []byte) error {
 	if p.bytes += len(data); p.bytes < stepBytes {
 		return nil
 	}
-	return p.x.store.step(p.x.ctx, p.write)
+	return p.x.step(p.write)
 }
 
 // write inserts what waits.
@@ -512,7 +527,7 @@ func (p *parts) finish(header []byte, old []located, also func(context.Context, 
 	if err != nil {
 		return err
 	}
-	err = p.x.store.step(p.x.ctx, func(ctx context.Context, c *sql.Conn) error {
+	err = p.x.step(func(ctx context.Context, c *sql.Conn) error {
 		if err := p.write(ctx, c); err != nil {
 			return err
 		}
@@ -575,7 +590,7 @@ func (x *indexer) clear(ids ...int64) error {
 			}
 			return nil
 		}
-		err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+		err := x.step(func(ctx context.Context, c *sql.Conn) error {
 			return securely(ctx, c, func() error { return some(ctx, c) })
 		})
 		if err != nil {

@@ -79,7 +79,7 @@ func (x *indexer) remake() error {
 	x.numbering.Lock() // nothing is built meanwhile
 	defer x.numbering.Unlock()
 	x.store.log.Error("the index behind searches is damaged and is made anew", "segments", len(x.list()))
-	if err := x.store.step(x.ctx, forgetSegments); err != nil {
+	if err := x.step(forgetSegments); err != nil {
 		return err
 	}
 	x.remade = time.Now()
@@ -209,7 +209,7 @@ func forgetHoles(ctx context.Context, c *sql.Conn, first, last int64, applied ma
 
 // drop removes a segment of which all messages were removed.
 func (x *indexer) drop(l located) error {
-	err := x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+	err := x.step(func(ctx context.Context, c *sql.Conn) error {
 		if err := deleteSegment(ctx, c, l.id); err != nil {
 			return err
 		}
@@ -268,7 +268,7 @@ func (x *indexer) eraseNumbers() error {
 		if err != nil {
 			return err
 		}
-		err = x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+		err = x.step(func(ctx context.Context, c *sql.Conn) error {
 			return securely(ctx, c, func() error {
 				if !used {
 					if _, err := c.ExecContext(ctx, "DELETE FROM phones WHERE msisdn = ?", name); err != nil {

@@ -185,7 +185,7 @@ func (x *indexer) noteSources() (again bool, err error) {
 	if err := tx.Rollback(); err != nil {
 		return false, err
 	}
-	err = x.store.step(x.ctx, func(ctx context.Context, c *sql.Conn) error {
+	err = x.step(func(ctx context.Context, c *sql.Conn) error {
 		// All of them may have been thrown away.
 		now, err := lastSources(ctx, c)
 		if err != nil {

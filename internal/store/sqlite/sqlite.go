@@ -55,6 +55,7 @@ type Store struct {
 	timeout time.Duration
 
 	lock         *os.File    // held while the Store is open
+	disk         *os.File    // the database file, to sync it; closed after all connections
 	file         os.FileInfo // the database file as it was opened
 	logFile      os.FileInfo // its write-ahead log, likewise
 	mark         mark
@@ -198,7 +199,10 @@ func (s *Store) openFile() error {
 	// What was written before, such as a backup that was copied here, is on disk
 	// before a repeat of something in it is acknowledged. No connection is open
 	// yet: closing a file takes SQLite's locks on it away from this process.
-	return syncFile(s.path)
+	if s.disk, err = os.Open(s.path); err != nil {
+		return err
+	}
+	return s.disk.Sync()
 }
 
 // checkNotLeftAlone refuses a log without its database: SQLite would throw away
@@ -460,6 +464,9 @@ func (s *Store) release() error {
 		}
 		if s.writeDB != nil {
 			errs = append(errs, s.writeDB.Close())
+		}
+		if s.disk != nil {
+			errs = append(errs, s.disk.Close())
 		}
 	}
 	if s.lock != nil {
