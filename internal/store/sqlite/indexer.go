@@ -47,6 +47,7 @@ type indexer struct {
 	numbering  sync.Mutex
 	numbers    map[string]uint32
 	complete   bool // numbers has all that the table phones has
+	find       *sql.Stmt
 	nextNumber uint32
 	behind     time.Time // since when many messages wait, zero if they do not
 
@@ -87,6 +88,10 @@ func startIndexer(ctx context.Context, s *Store) error {
 		1 + max((SELECT coalesce(max(id), 0) FROM segments), (SELECT coalesce(max(id), 0) FROM segment_parts) / ?),
 		(SELECT coalesce(max(id), 0) + 1 FROM phones)`, segment.MaxParts).Scan(&x.started, &x.nextNumber)
 	if err != nil {
+		return fmt.Errorf("read segments: %w", err)
+	}
+	// Served by the unique index of phones.
+	if x.find, err = s.readDB.PrepareContext(ctx, "SELECT id FROM phones WHERE msisdn = ?"); err != nil {
 		return fmt.Errorf("read segments: %w", err)
 	}
 	x.nextID.Store(x.started)
@@ -448,11 +453,10 @@ func (x *indexer) readNumbers() error {
 	return err
 }
 
-// readNumber reads the number of a sender into numbers, if it has one. Served by
-// the unique index of phones.
+// readNumber reads the number of a sender into numbers, if it has one.
 func (x *indexer) readNumber(name string) (found bool, err error) {
 	var number uint32
-	err = x.store.readDB.QueryRowContext(x.ctx, "SELECT id FROM phones WHERE msisdn = ?", name).Scan(&number)
+	err = x.find.QueryRowContext(x.ctx, name).Scan(&number)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

@@ -617,3 +617,25 @@ func TestNumberGoneBeforeTheSegment(t *testing.T) {
 	wantEqual(t, "senders", []message.SenderCount{{From: "+1", Count: 100 + segment.ChunkSize}}, st.Top)
 	wantEqual(t, "number of senders", 1, st.Senders)
 }
+
+// TestMoreSendersThanAreKept: senders whose numbers are not all in memory keep
+// those that they have.
+func TestMoreSendersThanAreKept(t *testing.T) {
+	s, _ := open(t, newPath(t), patient)
+	m := storetest.NewMany(5)
+	m.Save(t, s, segment.ChunkSize)
+	indexed(t, s)
+	x := s.indexer
+	x.numbering.Lock()
+	clear(x.numbers)
+	x.complete, x.nextNumber = false, mostNumbers+1
+	x.numbering.Unlock()
+	before := one(t, s.readDB, "SELECT max(id) FROM phones")
+	m.Save(t, s, 2*segment.ChunkSize)
+	indexed(t, s)
+	if x.complete {
+		t.Error("all numbers were read")
+	}
+	wantEqual(t, "numbers below those that were given out last", before, one(t, s.readDB, "SELECT max(id) FROM phones WHERE id <= ?", mostNumbers))
+	m.CheckSome(t, s)
+}
