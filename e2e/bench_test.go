@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -219,6 +221,9 @@ func BenchmarkIngest(b *testing.B) {
 			report.halves = append(report.halves, halfLoad{s.name, connections, half, w})
 		}
 	}
+	for i, s := range subjects[1:] {
+		report.costs[i].commit = longestCommit(b, s)
+	}
 	for _, r := range report.rows {
 		name := strings.ReplaceAll(strings.ReplaceAll(r.name, ",", ""), " ", "-") + "-" + strconv.Itoa(r.connections)
 		b.ReportMetric(median(r.rates), name+"-msg/s")
@@ -278,6 +283,36 @@ func residentMemory(b *testing.B, pid int) int64 {
 		b.Fatal(err)
 	}
 	return pages * int64(os.Getpagesize())
+}
+
+// longestCommit is a time that no commit of the server has taken more than, by the
+// buckets of its metrics; those of a checkpoint between two commits are in it.
+func longestCommit(b *testing.B, s *subject) time.Duration {
+	b.Helper()
+	resp, err := http.Get("http://" + s.address + "/metrics")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	longest, most := time.Duration(0), int64(-1)
+	for _, bucket := range regexp.MustCompile(`lyftr_commit_duration_seconds_bucket\{le="([0-9.]+)"\} ([0-9]+)`).FindAllStringSubmatch(string(text), -1) {
+		seconds, err := strconv.ParseFloat(bucket[1], 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n, err := strconv.ParseInt(bucket[2], 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n > most {
+			longest, most = time.Duration(seconds*float64(time.Second)), n
+		}
+	}
+	return longest
 }
 
 func median(v []float64) float64 {
