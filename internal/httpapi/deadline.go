@@ -20,14 +20,13 @@ type deadlines struct {
 }
 
 // context returns a context that ends when the timeout is over since now, or up to
-// a sixteenth of it later.
+// a sixteenth of it earlier.
 func (d *deadlines) context(now time.Time) context.Context {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ctx == nil || !now.Before(d.ends) {
-		slot := d.timeout / deadlineSlots
-		d.ends = now.Add(slot)
-		ctx, cancel := context.WithDeadline(context.Background(), d.ends.Add(d.timeout))
+		d.ends = now.Add(d.timeout / deadlineSlots)
+		ctx, cancel := context.WithDeadline(context.Background(), now.Add(d.timeout))
 		context.AfterFunc(ctx, cancel) // whoever has it may be waiting until then
 		d.ctx = ctx
 	}
