@@ -23,18 +23,35 @@ import (
 // killed, stopped and made to wait, and checks what they were told.
 func TestTortureHistory(t *testing.T) {
 	besideOthers(t)
-	rounds := tortured(1, 20)
 	t.Run("sqlite", func(t *testing.T) {
-		for r := range rounds {
-			recordHistory(t, filepath.Join(t.TempDir(), "app.db"), r)
-		}
+		recordHistories(t, "SQLite", func() string { return filepath.Join(t.TempDir(), "app.db") })
 	})
 	t.Run("postgres", func(t *testing.T) {
 		server := pgserver.Start(t, pgserver.Options{})
-		for r := range rounds {
-			recordHistory(t, server.NewDatabase(t), r)
-		}
+		recordHistories(t, "PostgreSQL", func() string { return server.NewDatabase(t) })
 	})
+}
+
+// recorded is what histories hold.
+type recorded struct {
+	saves, acknowledged, created, repeated, mismatched int
+	looks, pages, starts, violations                   int
+}
+
+func recordHistories(t *testing.T, kind string, empty func() string) {
+	rounds := tortured(1, 20)
+	var all recorded
+	for r := range rounds {
+		one := recordHistory(t, empty(), r)
+		t.Logf("history %d: %+v", r+1, one)
+		all = recorded{
+			all.saves + one.saves, all.acknowledged + one.acknowledged, all.created + one.created, all.repeated + one.repeated,
+			all.mismatched + one.mismatched, all.looks + one.looks, all.pages + one.pages, all.starts + one.starts, all.violations + one.violations,
+		}
+	}
+	found(t, "Histories", fmt.Sprintf("%d histories, %s", rounds, kind), fmt.Sprintf(
+		"%d saves (%d acknowledged; %d created, %d repeated, %d with other content), %d answers to questions and %d pages of the feed, %d starts: %d violations",
+		all.saves, all.acknowledged, all.created, all.repeated, all.mismatched, all.looks, all.pages, all.starts, all.violations))
 }
 
 // recorder is the clients of a lyftr that comes and goes, and what they were told.
@@ -55,7 +72,7 @@ type recorder struct {
 // now is the time on the clock of the history.
 func (r *recorder) now() time.Duration { return time.Since(r.begin) }
 
-func recordHistory(t *testing.T, database string, round int) {
+func recordHistory(t *testing.T, database string, round int) recorded {
 	const writers, readers, followers = 8, 4, 2
 	length := tortured(2*time.Second, 8*time.Second)
 	random := rand.New(rand.NewPCG(7, uint64(round)))
@@ -157,16 +174,14 @@ func recordHistory(t *testing.T, database string, round int) {
 	if acknowledged < 30 || outcomes["created"] == 0 || outcomes["duplicate"] == 0 || outcomes["mismatch"] == 0 || len(r.looks) < 30 {
 		t.Errorf("there is too little to check: %v, %d acknowledged, %d answers to questions", outcomes, acknowledged, len(r.looks))
 	}
-	kind := "SQLite"
-	if isURL(database) {
-		kind = "PostgreSQL"
-	}
 	pages := 0
 	for _, f := range r.follows {
 		pages += len(f.pages)
 	}
-	found(t, "Histories", fmt.Sprintf("history %d, %s", round+1, kind), fmt.Sprintf("%d saves (%d acknowledged; %d created, %d repeated, %d with other content), %d answers to questions and %d pages of the feed, %d starts: %d violations",
-		len(r.saves), acknowledged, outcomes["created"], outcomes["duplicate"], outcomes["mismatch"], len(r.looks), pages, len(all), len(violations)))
+	return recorded{
+		len(r.saves), acknowledged, outcomes["created"], outcomes["duplicate"], outcomes["mismatch"],
+		len(r.looks), pages, len(all), len(violations),
+	}
 }
 
 // itemNumber returns an item, which is made if nobody has tried it yet. Its
