@@ -1,8 +1,8 @@
 package segment
 
 import (
+	"cmp"
 	"encoding/binary"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -54,8 +54,8 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 			return nil, err
 		}
 	}
-	for _, term := range slices.Sorted(maps.Keys(lists.byTerm)) {
-		if err := w.term(term, lists.byTerm[term].postings); err != nil {
+	for _, t := range inOrder(lists.byTerm) {
+		if err := w.term(t.term, t.of.postings); err != nil {
 			return nil, err
 		}
 	}
@@ -113,6 +113,30 @@ func (s *lists) of(term []byte) *list {
 	return l
 }
 
+// termOf is a term and what belongs to it.
+type termOf[T any] struct {
+	begin uint64 // the first eight bytes of the term, with zeros behind a shorter one
+	term  string
+	of    *T
+}
+
+// inOrder returns the terms of a map in the order of their bytes.
+func inOrder[T any](byTerm map[string]*T) []termOf[T] {
+	all := make([]termOf[T], 0, len(byTerm))
+	for term, of := range byTerm {
+		var begin [8]byte
+		copy(begin[:], term)
+		all = append(all, termOf[T]{binary.BigEndian.Uint64(begin[:]), term, of})
+	}
+	slices.SortFunc(all, func(a, b termOf[T]) int {
+		if a.begin != b.begin {
+			return cmp.Compare(a.begin, b.begin) // without a look at the strings
+		}
+		return strings.Compare(a.term, b.term)
+	})
+	return all
+}
+
 // writer makes the parts of a segment from its terms in order.
 type writer struct {
 	s    *Segment
@@ -120,6 +144,7 @@ type writer struct {
 
 	senders, hours counts
 	grams          map[string]*gram
+	free           []gram // allocated, and not used yet
 
 	dictionary []byte // the part at hand: terms, a 0 before and behind each
 	lengths    []byte // of the posting lists of the part at hand
@@ -134,8 +159,9 @@ func newWriter(first int64, chunks int, emit Emit) *writer {
 // gram is the list of the words that have three characters side by side: the
 // distances of their numbers, counted from the first word.
 type gram struct {
-	words []byte
-	last  int
+	words    []byte
+	last     int
+	fewWords [8]byte
 }
 
 // word notes the grams of a word that is about to be added.
@@ -147,8 +173,13 @@ func (w *writer) word(word string) {
 	eachGram(word, func(three string) {
 		g := w.grams[three]
 		if g == nil {
-			g = &gram{last: -1}
-			w.grams[strings.Clone(three)] = g
+			if len(w.free) == 0 {
+				w.free = make([]gram, listsAtOnce)
+			}
+			g = &w.free[0]
+			w.free = w.free[1:]
+			g.words, g.last = g.fewWords[:0], -1
+			w.grams[three] = g
 		}
 		if g.last != number {
 			g.words = binary.AppendUvarint(g.words, uint64(number-g.last))
@@ -232,8 +263,8 @@ func (w *writer) close() (header []byte, err error) {
 	if w.s.firstWord < 0 {
 		w.s.firstWord = w.s.terms // there is none
 	}
-	for _, three := range slices.Sorted(maps.Keys(w.grams)) {
-		if err := w.term(string(termGram)+three, w.grams[three].words); err != nil {
+	for _, g := range inOrder(w.grams) {
+		if err := w.term(string(termGram)+g.term, g.of.words); err != nil {
 			return nil, err
 		}
 	}
