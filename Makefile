@@ -49,7 +49,7 @@ bench: ## Measure in ROUNDS how many messages a second come in, for docs/BENCHMA
 
 torture: ## Kill it, cut its power, break its disk; TORTURE=regexp chooses a part
 	@sh scripts/tools.sh
-	@TORTURE='$(TORTURE)' sh scripts/torture.sh
+	@TORTURE='$(TORTURE)' LONG='$(LONG)' sh scripts/torture.sh
 
 screenshots: ## Make the pictures in docs/screenshots anew; installs the fonts that this needs
 	@sh scripts/screenshots.sh

@@ -292,6 +292,8 @@ func newClient(tb testing.TB, connections int) *http.Client {
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: connections,
 		MaxConnsPerHost:     connections,
+		// Before the server closes them: what is sent at that moment is lost.
+		IdleConnTimeout: 20 * time.Second,
 	}
 	tb.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 10 * time.Second}

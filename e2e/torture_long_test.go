@@ -28,11 +28,17 @@ var words = strings.Fields(`the order is on its way and should be with you befor
 // what comes while a reader is in the way.
 const walBound = 96 << 20
 
+// longVariable is how long the long run takes, if not an hour.
+const longVariable = "LYFTR_TORTURE_LONG"
+
 // TestTortureLong does a bit of everything for a long time and looks how lyftr
 // fares.
 func TestTortureLong(t *testing.T) {
 	besideOthers(t)
 	length := tortured(12*time.Second, time.Hour)
+	if chosen, err := time.ParseDuration(os.Getenv(longVariable)); err == nil {
+		length = chosen
+	}
 	l := &longRun{t: t, length: length, database: filepath.Join(t.TempDir(), "app.db"), client: newClient(t, 64)}
 	l.process = start(t, l.database, "API_TOKEN="+apiToken, "WHATSAPP_APP_SECRET="+appSecret)
 	l.client.Timeout = 0 // streams have no end

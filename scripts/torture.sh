@@ -1,7 +1,8 @@
 #!/bin/sh
 # Tortures lyftr at full length and writes what came of it into
 # docs/RELIABILITY.md. TORTURE chooses tests by a regular expression on what
-# follows TestTorture in their names: then the tables are only printed.
+# follows TestTorture in their names: then the tables are only printed. LONG is how
+# long the long run takes, if not an hour.
 set -eu
 
 document=docs/RELIABILITY.md
@@ -14,7 +15,7 @@ trap 'rm -rf "$dir"' EXIT
 began=$(date +%s)
 {
 	status=0
-	LYFTR_TORTURE=full LYFTR_TORTURE_REPORT="$dir/rows" \
+	LYFTR_TORTURE=full LYFTR_TORTURE_REPORT="$dir/rows" LYFTR_TORTURE_LONG="${LONG:-}" \
 		go test -count=1 -timeout 3h -v -run "^TestTorture.*($chosen)" ./e2e || status=$?
 	echo "$status" >"$dir/status"
 } 2>&1 | tee "$dir/output"
