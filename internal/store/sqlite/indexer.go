@@ -225,8 +225,8 @@ func (x *indexer) replace(old []located, by *located) {
 	x.segments = kept
 }
 
-// build makes a segment of the next chunks, of Fan at most, and merges small
-// segments.
+// build makes a segment of the next chunks, of rushChunks at most, and merges
+// small segments.
 func (x *indexer) build() (again bool, err error) {
 	if group := mergeable(x.list(), segment.Fan); group != nil {
 		return true, x.mergeGroup(group)
@@ -237,7 +237,7 @@ func (x *indexer) build() (again bool, err error) {
 	if chunks <= 0 {
 		return false, nil
 	}
-	if room := segment.Fan - int(next%segment.Fan); chunks >= room {
+	if room := rushChunks - int(next%rushChunks); chunks >= room {
 		chunks = room
 	} else if x.hurries(next + int64(chunks)) {
 		return false, errMoreComes
@@ -250,12 +250,14 @@ func (x *indexer) build() (again bool, err error) {
 	return true, err
 }
 
-// Messages that come so fast that Fan chunks fill within rush are made into one
-// segment, which takes less work than making Fan of them and merging those. It
-// is looked again after rushLook.
+// Messages that come so fast that rushChunks fill within rush are made into one
+// segment, which takes less work than making several and merging those, and not
+// as much memory as more chunks would. It is looked again after rushLook. Fan is
+// a multiple of rushChunks.
 const (
-	rush     = 4 * time.Second
-	rushLook = rush / segment.Fan * 2
+	rushChunks = 4
+	rush       = time.Second
+	rushLook   = rush / 2
 )
 
 // errMoreComes is why a segment is not made yet.
@@ -269,7 +271,7 @@ func (x *indexer) hurries(end int64) bool {
 		x.pace = now.Sub(x.endAt) / time.Duration(max(1, end-x.end))
 		x.end, x.endAt = end, now
 	}
-	return x.pace <= rush/segment.Fan && now.Sub(x.endAt) < rushLook
+	return x.pace <= rush/rushChunks && now.Sub(x.endAt) < rushLook
 }
 
 // errRemovedMeanwhile is why a segment is not good any more.
