@@ -13,6 +13,7 @@ func TestMissing(t *testing.T) {
 	s, shut := open(t, path, Options{})
 	save(t, s, "a", "b")
 	shut()
+	wantSaid(t, "after an orderly end", path, "", nil)
 	older, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -21,8 +22,7 @@ func TestMissing(t *testing.T) {
 	save(t, s, "c")
 	save(t, s, "c", "d", "e")
 	shut()
-	wantSaid(t, "after an orderly end", path, "", nil)
-
+	// No start has noted anything since: it is the commits that did.
 	if err := os.WriteFile(path, older, 0o600); err != nil {
 		t.Fatal(err)
 	}
