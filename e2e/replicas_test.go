@@ -486,8 +486,10 @@ func TestReplicas(t *testing.T) {
 		t.Logf("%5.1f s: fault %2d: %s; %s was the primary", time.Since(begin).Seconds(), i+1, fault.name, leader.name)
 	}
 
-	// One outage that nobody can overlook: no node is left.
+	// One outage that nobody can overlook: no node is left. A replica that was
+	// killed last may still be starting; only one that runs can say it is not ready.
 	c.repair(t, c.whole)
+	f.waitReady(30 * time.Second)
 	for _, n := range c.nodes {
 		c.stop(t, n)
 	}
