@@ -3,6 +3,7 @@ package segment
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -54,8 +55,8 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 			return nil, err
 		}
 	}
-	for _, t := range inOrder(lists.byTerm) {
-		if err := w.term(t.term, t.of.postings); err != nil {
+	for _, l := range lists.inOrder() {
+		if err := w.term(l.term, l.postings); err != nil {
 			return nil, err
 		}
 	}
@@ -65,6 +66,8 @@ func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err e
 // list is a posting list that is being made. Most are short, and fit into the
 // room that it has itself.
 type list struct {
+	term      string
+	begin     uint64 // the first eight bytes of the term, with zeros behind a shorter one
 	postings  []byte
 	chunk     int      // of the last container
 	positions []uint16 // in the chunk at hand
@@ -107,28 +110,20 @@ func (s *lists) of(term []byte) *list {
 		s.terms = strings.Builder{} // the strings of the old one stay what they are
 		s.terms.Grow(max(termsAtOnce, len(term)))
 	}
-	begin := s.terms.Len()
+	at := s.terms.Len()
 	s.terms.Write(term)
-	s.byTerm[s.terms.String()[begin:]] = l
+	l.term = s.terms.String()[at:]
+	var begin [8]byte
+	copy(begin[:], term)
+	l.begin = binary.BigEndian.Uint64(begin[:])
+	s.byTerm[l.term] = l
 	return l
 }
 
-// termOf is a term and what belongs to it.
-type termOf[T any] struct {
-	begin uint64 // the first eight bytes of the term, with zeros behind a shorter one
-	term  string
-	of    *T
-}
-
-// inOrder returns the terms of a map in the order of their bytes.
-func inOrder[T any](byTerm map[string]*T) []termOf[T] {
-	all := make([]termOf[T], 0, len(byTerm))
-	for term, of := range byTerm {
-		var begin [8]byte
-		copy(begin[:], term)
-		all = append(all, termOf[T]{binary.BigEndian.Uint64(begin[:]), term, of})
-	}
-	slices.SortFunc(all, func(a, b termOf[T]) int {
+// inOrder returns the lists in the order of the bytes of their terms.
+func (s *lists) inOrder() []*list {
+	all := slices.AppendSeq(make([]*list, 0, len(s.byTerm)), maps.Values(s.byTerm))
+	slices.SortFunc(all, func(a, b *list) int {
 		if a.begin != b.begin {
 			return cmp.Compare(a.begin, b.begin) // without a look at the strings
 		}
@@ -143,7 +138,7 @@ type writer struct {
 	emit Emit
 
 	senders, hours counts
-	grams          map[string]*gram
+	grams          map[trigram]*gram
 	free           []gram // allocated, and not used yet
 
 	dictionary []byte // the part at hand: terms, a 0 before and behind each
@@ -153,7 +148,7 @@ type writer struct {
 }
 
 func newWriter(first int64, chunks int, emit Emit) *writer {
-	return &writer{s: &Segment{First: first, Chunks: make([]Chunk, chunks), firstWord: -1}, emit: emit, senders: counts{}, hours: counts{}, grams: map[string]*gram{}}
+	return &writer{s: &Segment{First: first, Chunks: make([]Chunk, chunks), firstWord: -1}, emit: emit, senders: counts{}, hours: counts{}, grams: map[trigram]*gram{}}
 }
 
 // gram is the list of the words that have three characters side by side: the
@@ -170,7 +165,7 @@ func (w *writer) word(word string) {
 		w.s.firstWord = w.s.terms
 	}
 	number := w.s.terms - w.s.firstWord
-	eachGram(word, func(three string) {
+	eachGram(word, func(three trigram) {
 		g := w.grams[three]
 		if g == nil {
 			if len(w.free) == 0 {
@@ -263,8 +258,8 @@ func (w *writer) close() (header []byte, err error) {
 	if w.s.firstWord < 0 {
 		w.s.firstWord = w.s.terms // there is none
 	}
-	for _, g := range inOrder(w.grams) {
-		if err := w.term(string(termGram)+g.term, g.of.words); err != nil {
+	for _, three := range slices.Sorted(maps.Keys(w.grams)) {
+		if err := w.term(three.term(), w.grams[three].words); err != nil {
 			return nil, err
 		}
 	}

@@ -175,21 +175,37 @@ func eachOfLongRun(run string, buffer []byte, yield func(term []byte)) {
 	}
 }
 
+// trigram is three characters side by side, or a word of one or two with zeros
+// behind: 21 bits each, the first one highest, so that the order of the numbers is
+// that of the terms.
+type trigram uint64
+
+const runeBits = 21
+
+// term is what stands in the dictionary.
+func (t trigram) term() string {
+	b := append(make([]byte, 0, 1+3*utf8.UTFMax), termGram)
+	for shift := 2 * runeBits; shift >= 0; shift -= runeBits {
+		if r := rune(t >> shift & (1<<runeBits - 1)); r != 0 {
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return string(b)
+}
+
 // eachGram calls yield for every three characters side by side in a word, some
 // more than once, or for the word if it is shorter.
-func eachGram(word string, yield func(gram string)) {
-	var starts [3]int // of the last three characters
+func eachGram(word string, yield func(trigram)) {
+	var three trigram
 	n := 0
-	for i := 0; i < len(word); {
-		starts[n%3] = i
-		_, size := utf8.DecodeRuneInString(word[i:])
-		i += size
+	for _, r := range word {
+		three = (three<<runeBits | trigram(r)) & (1<<(3*runeBits) - 1)
 		if n++; n >= 3 {
-			yield(word[starts[n%3]:i])
+			yield(three)
 		}
 	}
 	if n < 3 {
-		yield(word)
+		yield(three << (runeBits * (3 - n)))
 	}
 }
 

@@ -86,12 +86,12 @@ func (f *finder) wordsWithGrams(part string, enough bool, fits func(word []byte)
 	var words []int
 	var err error
 	first := true
-	eachGram(part, func(three string) {
+	eachGram(part, func(three trigram) {
 		if err != nil || !first && len(words) == 0 {
 			return
 		}
 		var list []byte
-		if list, err = f.list(string(termGram) + three); err != nil {
+		if list, err = f.list(three.term()); err != nil {
 			return
 		}
 		words, first = intersect(words, list, first), false
