@@ -94,6 +94,20 @@ func TestFeedBeforeCount(t *testing.T) {
 	wantEqual(t, "later", []string{"c"}, idsOf(feed(t, s, page.Next, 10)))
 }
 
+// TestFeedDuringCommit: from before a commit until after it the feed does not
+// take what is counted for all that there is.
+func TestFeedDuringCommit(t *testing.T) {
+	path := newPath(t)
+	s, _ := open(t, path, Options{})
+	save(t, s, "a")
+	release := holdWriteLock(t, path)
+	saving := begin(t, s, "b")
+	waitFor(t, "the commit has begun", s.committing.Load)
+	release()
+	wantOutcomes(t, "b", <-saving, message.Outcome{})
+	waitFor(t, "the commit is over", func() bool { return !s.committing.Load() })
+}
+
 // TestFeedRemoved: what was removed is not there, and what was behind it is.
 func TestFeedRemoved(t *testing.T) {
 	path := newPath(t)
