@@ -104,6 +104,23 @@ func (l *loading) end() {
 	<-l.loaded
 }
 
+// endedBy waits until lyftr has ended by itself, for a reason that it logged, and
+// ends the run.
+func (l *loading) endedBy(t *testing.T, p *process, reason string) {
+	t.Helper()
+	select {
+	case <-p.drained:
+	case <-time.After(20 * time.Second):
+		t.Fatal("lyftr goes on with a database of which nobody knows what is on disk")
+	}
+	l.end()
+	_ = p.cmd.Wait()
+	if code := p.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	logged(t, p, reason)
+}
+
 // more waits for that many more acknowledgements.
 func (l *loading) more(t *testing.T, n int) {
 	t.Helper()
@@ -202,17 +219,7 @@ func TestTortureDyingFileSystem(t *testing.T) {
 		if err := asRoot("mount", "-o", "remount,abort", d.dir); err != nil {
 			notRun(t, ioSection, fault, err.Error())
 		}
-		select {
-		case <-p.drained:
-		case <-time.After(20 * time.Second):
-			t.Fatal("lyftr goes on with a file system that has given up")
-		}
-		run.end()
-		_ = p.cmd.Wait()
-		if code := p.cmd.ProcessState.ExitCode(); code != 1 {
-			t.Errorf("exit code %d", code)
-		}
-		logged(t, p, "disk I/O error|read-only file system")
+		run.endedBy(t, p, "disk I/O error|read-only file system")
 		if _, err := startProcess(t.TempDir(), database); err == nil || !strings.Contains(err.Error(), "read-only") {
 			t.Errorf("started on a file system that has given up: %v", err)
 		}
@@ -286,17 +293,7 @@ func testEnding(t *testing.T, e ending) {
 	if e.quiet {
 		run.end()
 	}
-	select {
-	case <-p.drained:
-	case <-time.After(20 * time.Second):
-		t.Fatal("lyftr goes on with a database of which nobody knows what is on disk")
-	}
-	run.end()
-	_ = p.cmd.Wait()
-	if code := p.cmd.ProcessState.ExitCode(); code != 1 {
-		t.Errorf("exit code %d", code)
-	}
-	logged(t, p, e.said)
+	run.endedBy(t, p, e.said)
 	if run.bare > 0 {
 		t.Errorf("%d answers 503 have no Retry-After", run.bare)
 	}
