@@ -34,6 +34,18 @@ const (
 	// checkpointRetry is how long the checkpointer waits for a reader that holds
 	// it up; most read for some milliseconds.
 	checkpointRetry = 10 * time.Millisecond
+
+	// crowdedFrames is the length of the log at which readers are held back for a
+	// moment, so that it can be emptied: while they come one upon the other it
+	// would grow for ever. They are waited for as long as crowdedWait, longer if
+	// the log is longer, at most as long as any of them may take, and it is tried
+	// again after crowdedRetry.
+	crowdedFrames = 2 * checkpointFrames
+	crowdedWait   = 250 * time.Millisecond
+	crowdedRetry  = 5 * time.Second
+	// strayReaderMS is how long the writer then waits for a reader that is not held
+	// back, such as the indexer, in milliseconds.
+	strayReaderMS = 50
 )
 
 const (
@@ -50,6 +62,8 @@ type checkpointer struct {
 	done    sync.WaitGroup
 	copying sync.Mutex  // held by whoever copies, the writer too
 	little  atomic.Bool // the writer is to copy the rest
+	wipe    atomic.Bool // readers are in the way of emptying the log of what was removed
+	emptied time.Time   // when it was last tried to empty the log without readers
 }
 
 func startCheckpointer(ctx context.Context, s *Store) (*checkpointer, error) {
@@ -64,7 +78,11 @@ func startCheckpointer(ctx context.Context, s *Store) (*checkpointer, error) {
 		for {
 			select {
 			case <-c.asked:
-				if err := c.copyMost(ctx); err != nil {
+				err := c.copyMost(ctx)
+				if err == nil {
+					err = c.makeRoom(ctx)
+				}
+				if err != nil {
 					s.tidyFailed(err)
 				}
 			case <-ctx.Done():
@@ -121,6 +139,37 @@ func (c *checkpointer) copyMost(ctx context.Context) error {
 	// once. Where a reader holds it up, the writer asks again.
 	c.little.Store(!held)
 	return nil
+}
+
+// makeRoom empties the log while readers are held back, if they have kept it from
+// being begun anew for long.
+func (c *checkpointer) makeRoom(ctx context.Context) error {
+	if time.Since(c.emptied) < crowdedRetry || ctx.Err() != nil || c.store.fatalError() != nil {
+		return nil
+	}
+	l, err := c.ask(context.WithoutCancel(ctx), logLengthSQL)
+	if err != nil || l.length < crowdedFrames && !c.wipe.Load() {
+		return err
+	}
+	defer func() { c.emptied = time.Now() }()
+	wait := min(crowdedWait*time.Duration(max(1, l.length/crowdedFrames)), c.store.timeout)
+	defer c.store.readers.release()
+	if !c.store.readers.hold(ctx, wait) {
+		return nil
+	}
+	// So that saves need not wait for it. If it is not possible, somebody reads who
+	// is not held back, such as a backup.
+	if err := c.copyMost(ctx); err != nil || !c.little.Load() {
+		return err
+	}
+	c.wipe.Store(false)
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	notRun := c.store.queue.Do(ctx, func() { err = c.store.writer.emptyLog(context.WithoutCancel(ctx), strayReaderMS) })
+	if notRun != nil {
+		return nil // the store closes, or the writer has too much to do
+	}
+	return err
 }
 
 // logState is what SQLite says of the log: its length, and how much of it is
@@ -183,7 +232,10 @@ func (w *writer) tidy(ctx context.Context, frames int64) {
 	case l.left() > checkpointRest && !little && (wipe || l.length >= frames):
 		poke(c.asked)
 	case wipe:
-		err = w.wipeLog(ctx)
+		if err = w.emptyLog(ctx, 0); err == nil && w.wipe {
+			c.wipe.Store(true)
+			poke(c.asked)
+		}
 	case little || l.left() >= frames:
 		if l, err = w.logState(ctx, w.checkpoint); err == nil {
 			w.pending = l.left() > 0

@@ -80,6 +80,10 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 		remakes = s.indexer.remakes.Load()
 	}
 	err := func() error {
+		if err := s.readers.enter(ctx); err != nil {
+			return err
+		}
+		defer s.readers.leave()
 		tx, err := s.readDB.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 		if err != nil {
 			return err

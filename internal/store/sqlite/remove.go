@@ -366,12 +366,12 @@ func (w *writer) isRemoved(ctx context.Context, source, id string) (bool, error)
 // wipeEvery is how often it is tried to empty the log of what was removed.
 const wipeEvery = 10 * time.Second
 
-// wipeLog copies the whole log and empties it, for the pages in it still show
-// what was removed. A reader holds that up; it is not waited for, since saves
-// would wait too.
-func (w *writer) wipeLog(ctx context.Context) error {
+// emptyLog copies the whole log and empties it, so that it does not show any more
+// what was removed. A reader holds that up; it is waited for some milliseconds at
+// most, since saves wait too.
+func (w *writer) emptyLog(ctx context.Context, milliseconds int) error {
 	w.wiped = time.Now()
-	if _, err := w.conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
+	if _, err := w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", milliseconds)); err != nil {
 		return err
 	}
 	var busy, length, copied int64
@@ -383,6 +383,6 @@ func (w *writer) wipeLog(ctx context.Context) error {
 		return err
 	}
 	w.pending = copied < length
-	w.wipe = busy != 0
+	w.wipe = w.wipe && busy != 0
 	return nil
 }

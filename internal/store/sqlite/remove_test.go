@@ -298,7 +298,7 @@ func TestReaderHoldsUpWiping(t *testing.T) {
 	mustErase(t, s, "+9", 5)
 	began := time.Now()
 	err = s.queue.Do(t.Context(), func() {
-		if err := s.writer.wipeLog(t.Context()); err != nil {
+		if err := s.writer.emptyLog(t.Context(), 0); err != nil {
 			t.Error(err)
 		}
 		if !s.writer.wipe {

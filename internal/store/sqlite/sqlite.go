@@ -61,6 +61,7 @@ type Store struct {
 	mark         mark
 	writeDB      *sql.DB
 	readDB       *sql.DB
+	readers      readers
 	queue        *groupcommit.Queue
 	writer       *writer
 	cursorKey    []byte
