@@ -24,9 +24,9 @@ var words = strings.Fields(`the order is on its way and should be with you befor
 	you are at home thank you for asking we open at nine the parcel was left with a neighbour`)
 
 // walBound is how long the write-ahead log of a SQLite database may become: it
-// is copied into the database at 64 MiB, and may grow by some commits and by
-// what comes while a reader is in the way.
-const walBound = 96 << 20
+// is copied into the database at 64 MiB, readers that keep it from being begun
+// anew are held back at 128 MiB, and meanwhile it grows.
+const walBound = 192 << 20
 
 // longVariable is how long the long run takes, if not an hour.
 const longVariable = "LYFTR_TORTURE_LONG"

@@ -3,8 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
+	"time"
 )
 
 // lengthen makes the log longer than what the writer copies itself.
@@ -105,4 +108,115 @@ func TestWriterDoesNotWaitForCopying(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// crowd has reads come one upon the other until the test ends: at every moment
+// some look at the log.
+func crowd(t *testing.T, s *Store) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	var reading sync.WaitGroup
+	t.Cleanup(func() { stop(); reading.Wait() })
+	for range 8 {
+		reading.Go(func() {
+			for ctx.Err() == nil {
+				err := s.read(ctx, "crowd", func(ctx context.Context, tx *sql.Tx) error {
+					var n int
+					err := tx.QueryRowContext(ctx, "SELECT count(*) FROM meta").Scan(&n)
+					select {
+					case <-time.After(10 * time.Millisecond):
+					case <-ctx.Done():
+					}
+					return err
+				})
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// TestCrowdedLog: the log is begun anew also while there is always a reader.
+func TestCrowdedLog(t *testing.T) {
+	path := newPath(t)
+	s, _ := open(t, path, Options{})
+	crowd(t, s)
+	raw := make([]byte, 64<<10)
+	highest, written := int64(0), int64(0)
+	for i := 0; ; i++ {
+		m := messages(fmt.Sprint(i, "a"), fmt.Sprint(i, "b"), fmt.Sprint(i, "c"), fmt.Sprint(i, "d"))
+		for k := range m {
+			m[k].Raw = raw
+			written += int64(len(raw))
+		}
+		if _, err := s.Save(t.Context(), m, nil); err != nil {
+			t.Fatal(err)
+		}
+		now := size(t, path+"-wal")
+		if highest = max(highest, now); now < highest {
+			break
+		}
+		if written > 3*crowdedFrames*4096 {
+			t.Fatalf("%d MB were written, and the log has %d MB", written>>20, now>>20)
+		}
+	}
+	save(t, s, "later")
+}
+
+// TestWipedInCrowd: what was removed leaves the log also while there is always a
+// reader.
+func TestWipedInCrowd(t *testing.T) {
+	path := newPath(t)
+	s, _ := open(t, path, Options{})
+	saveAll(t, s, from("+9", 0, 5))
+	crowd(t, s)
+	mustErase(t, s, "+9", 5)
+	i := 0
+	waitFor(t, "the log is empty", func() bool {
+		i++
+		save(t, s, fmt.Sprint(i)) // so that there is something in the log to look at
+		wiped := false
+		err := s.queue.Do(t.Context(), func() {
+			s.writer.wiped = time.Time{} // not to wait ten seconds
+			s.writer.tidy(t.Context(), 1)
+			if wiped = !s.writer.wipe; wiped && size(t, path+"-wal") > 0 {
+				t.Error("the log counts as emptied and is not")
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wiped
+	})
+}
+
+// TestHeldReaders: while readers are held back none begins, those that had begun
+// are waited for, and not for longer than is said.
+func TestHeldReaders(t *testing.T) {
+	var r readers
+	ctx := t.Context()
+	if err := r.enter(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if r.hold(ctx, time.Millisecond) {
+		t.Error("alone with one who reads")
+	}
+	short, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	if err := r.enter(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("enter, while held back: %v", err)
+	}
+	entered := make(chan error, 1)
+	go func() { entered <- r.enter(ctx) }()
+	r.release()
+	if err := <-entered; err != nil {
+		t.Fatal(err)
+	}
+	r.leave()
+	go r.leave()
+	if !r.hold(ctx, patience) {
+		t.Error("not alone when all have left")
+	}
+	r.release()
 }
