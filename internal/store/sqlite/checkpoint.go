@@ -37,11 +37,11 @@ const (
 
 	// crowdedFrames is the length of the log at which readers are held back for a
 	// moment, so that it can be emptied: while they come one upon the other it
-	// would grow for ever. They are waited for as long as crowdedWait, longer if
-	// the log is longer, at most as long as any of them may take, and it is tried
-	// again after crowdedRetry.
+	// would grow for ever. They are waited for as long as crowdedWait, twice as long
+	// after each time in vain, at most as long as any of them may take, and it is
+	// tried again after crowdedRetry.
 	crowdedFrames = 2 * checkpointFrames
-	crowdedWait   = 250 * time.Millisecond
+	crowdedWait   = time.Second
 	crowdedRetry  = 5 * time.Second
 	// strayReaderMS is how long the writer then waits for a reader that is not held
 	// back, such as the indexer, in milliseconds.
@@ -64,6 +64,7 @@ type checkpointer struct {
 	little  atomic.Bool // the writer is to copy the rest
 	wipe    atomic.Bool // readers are in the way of emptying the log of what was removed
 	emptied time.Time   // when it was last tried to empty the log without readers
+	inVain  int         // how often readers took too long, one time after the other
 }
 
 func startCheckpointer(ctx context.Context, s *Store) (*checkpointer, error) {
@@ -78,7 +79,7 @@ func startCheckpointer(ctx context.Context, s *Store) (*checkpointer, error) {
 		for {
 			select {
 			case <-c.asked:
-				err := c.copyMost(ctx)
+				_, err := c.copyMost(ctx)
 				if err == nil {
 					err = c.makeRoom(ctx)
 				}
@@ -100,21 +101,21 @@ func (c *checkpointer) close() error {
 	return c.db.Close()
 }
 
-// copyMost copies the log until checkpointRest is left, or a reader holds it up.
+// copyMost copies the log until checkpointRest is left, or a reader holds it up,
+// and reports whether one did.
 // It also syncs the database, which SQLite itself does only when it has copied all
 // of the log: so the writer, who does that, has little to wait for.
-func (c *checkpointer) copyMost(ctx context.Context) error {
+func (c *checkpointer) copyMost(ctx context.Context) (held bool, err error) {
 	c.copying.Lock()
 	defer c.copying.Unlock()
-	held := false // by a reader
 	for range checkpointPasses {
 		if ctx.Err() != nil || c.store.fatalError() != nil {
-			return nil
+			return held, nil
 		}
 		// What has begun is not broken off.
 		before, err := c.ask(context.WithoutCancel(ctx), logLengthSQL)
 		if err != nil {
-			return err
+			return held, err
 		}
 		if before.left() <= checkpointRest {
 			held = false
@@ -122,11 +123,11 @@ func (c *checkpointer) copyMost(ctx context.Context) error {
 		}
 		after, err := c.ask(context.WithoutCancel(ctx), checkpointSQL)
 		if err != nil {
-			return err
+			return held, err
 		}
 		if held = after.copied <= before.copied; !held {
 			if err := c.store.disk.Sync(); err != nil {
-				return fatalFault{fmt.Errorf("sync the database: %w", err)}
+				return held, fatalFault{fmt.Errorf("sync the database: %w", err)}
 			}
 			continue
 		}
@@ -138,7 +139,7 @@ func (c *checkpointer) copyMost(ctx context.Context) error {
 	// The log may also have grown as fast as it was copied: then the writer waits
 	// once. Where a reader holds it up, the writer asks again.
 	c.little.Store(!held)
-	return nil
+	return held, nil
 }
 
 // makeRoom empties the log while readers are held back, if they have kept it from
@@ -152,14 +153,16 @@ func (c *checkpointer) makeRoom(ctx context.Context) error {
 		return err
 	}
 	defer func() { c.emptied = time.Now() }()
-	wait := min(crowdedWait*time.Duration(max(1, l.length/crowdedFrames)), c.store.timeout)
+	wait := min(crowdedWait<<min(c.inVain, 10), c.store.timeout)
 	defer c.store.readers.release()
 	if !c.store.readers.hold(ctx, wait) {
+		c.inVain++
 		return nil
 	}
+	c.inVain = 0
 	// So that saves need not wait for it. If it is not possible, somebody reads who
 	// is not held back, such as a backup.
-	if err := c.copyMost(ctx); err != nil || !c.little.Load() {
+	if held, err := c.copyMost(ctx); err != nil || held {
 		return err
 	}
 	c.wipe.Store(false)
