@@ -220,3 +220,29 @@ func TestHeldReaders(t *testing.T) {
 	}
 	r.release()
 }
+
+// TestReadersInVain: readers that take too long are waited for twice as long the
+// next time.
+func TestReadersInVain(t *testing.T) {
+	s, _ := open(t, newPath(t), Options{})
+	c := s.checkpointer
+	c.wipe.Store(true)
+	if err := s.readers.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, least := range []time.Duration{crowdedWait, 2 * crowdedWait} {
+		c.emptied = time.Time{}
+		began := time.Now()
+		if err := c.makeRoom(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < least {
+			t.Errorf("it waited %v for a reader, want %v", took, least)
+		}
+	}
+	s.readers.leave()
+	c.emptied = time.Time{}
+	if err := c.makeRoom(t.Context()); err != nil || c.inVain != 0 || c.wipe.Load() {
+		t.Errorf("without a reader: %v, %d times in vain, still to be emptied: %t", err, c.inVain, c.wipe.Load())
+	}
+}
