@@ -3,6 +3,7 @@ package segment
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -18,49 +19,68 @@ type Doc struct {
 
 // Build makes a segment of the messages of whole chunks, in order of their ids,
 // and returns its header.
-func Build(first int64, chunks int, docs []Doc, emit Emit) (header []byte, err error) {
-	w := newWriter(first, chunks, emit)
-	lists := newLists(chunks)
-	var touched []*list
-	buffer := make([]byte, 0, 64)
-	for chunk := range chunks {
-		own := docs
-		if i := slices.IndexFunc(docs, func(d Doc) bool { return ChunkOf(d.ID) != first+int64(chunk) }); i >= 0 {
-			own = docs[:i]
-		}
-		docs = docs[len(own):]
-		touched = touched[:0]
-		for i := range own {
-			position := uint16(own[i].ID % ChunkSize)
-			add := func(term []byte) {
-				l := lists.of(term)
-				if n := len(l.positions); n == 0 {
-					touched = append(touched, l)
-				} else if l.positions[n-1] == position {
-					return
-				}
-				l.positions = append(l.positions, position)
+func Build(first int64, chunks int, docs iter.Seq[Doc], emit Emit) (header []byte, err error) {
+	b := &builder{writer: newWriter(first, chunks, emit), lists: newLists(chunks), buffer: make([]byte, 0, 64)}
+	for d := range docs {
+		for ChunkOf(d.ID) > first+int64(b.chunk) {
+			if err := b.endChunk(); err != nil {
+				return nil, err
 			}
-			add(appendNumbered(buffer[:0], termFrom, own[i].From))
-			add(appendNumbered(buffer[:0], termRecipient, own[i].To))
-			eachTerm(own[i].Text, buffer, add)
-			w.senders.add(int64(own[i].From), 1)
-			w.hours.add(hourOf(own[i].Time), 1)
 		}
-		for _, l := range touched {
-			l.postings = appendContainer(l.postings, chunk-l.chunk, l.positions)
-			l.chunk, l.positions = chunk, l.positions[:0]
-		}
-		if err := w.columns(chunk, own); err != nil {
+		b.add(d)
+	}
+	for b.chunk < chunks {
+		if err := b.endChunk(); err != nil {
 			return nil, err
 		}
 	}
-	for _, l := range lists.inOrder() {
-		if err := w.term(l.term, l.postings); err != nil {
+	for _, l := range b.lists.inOrder() {
+		if err := b.term(l.term, l.postings); err != nil {
 			return nil, err
 		}
 	}
-	return w.close()
+	return b.close()
+}
+
+// builder makes a segment one message after the other.
+type builder struct {
+	*writer
+	lists  *lists
+	buffer []byte
+
+	chunk   int     // at hand, counted from the first
+	docs    []Doc   // of it, without their texts
+	touched []*list // that it has something in
+}
+
+func (b *builder) add(d Doc) {
+	position := uint16(d.ID % ChunkSize)
+	add := func(term []byte) {
+		l := b.lists.of(term)
+		if n := len(l.positions); n == 0 {
+			b.touched = append(b.touched, l)
+		} else if l.positions[n-1] == position {
+			return
+		}
+		l.positions = append(l.positions, position)
+	}
+	add(appendNumbered(b.buffer[:0], termFrom, d.From))
+	add(appendNumbered(b.buffer[:0], termRecipient, d.To))
+	eachTerm(d.Text, b.buffer, add)
+	b.senders.add(int64(d.From), 1)
+	b.hours.add(hourOf(d.Time), 1)
+	d.Text = ""
+	b.docs = append(b.docs, d)
+}
+
+func (b *builder) endChunk() error {
+	for _, l := range b.touched {
+		l.postings = appendContainer(l.postings, b.chunk-l.chunk, l.positions)
+		l.chunk, l.positions = b.chunk, l.positions[:0]
+	}
+	err := b.columns(b.chunk, b.docs)
+	b.chunk, b.docs, b.touched = b.chunk+1, b.docs[:0], b.touched[:0]
+	return err
 }
 
 // list is a posting list that is being made. Most are short, and fit into the

@@ -3,6 +3,7 @@ package segment
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,7 +26,7 @@ func BenchmarkBuild(b *testing.B) {
 			bytes := 0
 			for b.Loop() {
 				bytes = 0
-				if _, err := Build(0, chunks, docs, func(_ int, data []byte) error { bytes += len(data); return nil }); err != nil {
+				if _, err := Build(0, chunks, slices.Values(docs), func(_ int, data []byte) error { bytes += len(data); return nil }); err != nil {
 					b.Fatal(err)
 				}
 			}

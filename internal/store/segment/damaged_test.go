@@ -27,7 +27,7 @@ func small(t failer, first int64) (header []byte, parts map[int][]byte) {
 		})
 	}
 	parts = map[int][]byte{}
-	header, err := segment.Build(first, 2, docs, keep(t, parts))
+	header, err := segment.Build(first, 2, slices.Values(docs), keep(t, parts))
 	if err != nil {
 		t.Fatalf("Build: %v", err)
 	}
@@ -193,7 +193,7 @@ func TestMergedIsBuilt(t *testing.T) {
 			chunks += own
 		}
 		want, got := map[int][]byte{}, map[int][]byte{}
-		wantHeader, err := segment.Build(first, chunks, left, keep(t, want))
+		wantHeader, err := segment.Build(first, chunks, slices.Values(left), keep(t, want))
 		if err != nil {
 			t.Fatalf("Build: %v", err)
 		}

@@ -30,7 +30,7 @@ func TestFormat(t *testing.T) {
 		})
 	}
 	parts := map[int][]byte{}
-	header, err := segment.Build(0, 2, docs, keep(t, parts))
+	header, err := segment.Build(0, 2, slices.Values(docs), keep(t, parts))
 	if err != nil {
 		t.Fatal(err)
 	}

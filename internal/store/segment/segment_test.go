@@ -58,7 +58,7 @@ func decoded(t failer, header []byte, err error, parts map[int][]byte) *made {
 
 func build(t failer, first int64, chunks int, docs []segment.Doc) *made {
 	parts := map[int][]byte{}
-	header, err := segment.Build(first, chunks, docs, keep(t, parts))
+	header, err := segment.Build(first, chunks, slices.Values(docs), keep(t, parts))
 	return decoded(t, header, err, parts)
 }
 

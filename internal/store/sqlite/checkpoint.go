@@ -126,7 +126,7 @@ func (c *checkpointer) copyMost(ctx context.Context) (held bool, err error) {
 			return held, err
 		}
 		if held = after.copied <= before.copied; !held {
-			if err := c.store.disk.Sync(); err != nil {
+			if err := errors.Join(writeOut(ctx, c.store.disk), c.store.disk.Sync()); err != nil {
 				return held, fatalFault{fmt.Errorf("sync the database: %w", err)}
 			}
 			continue

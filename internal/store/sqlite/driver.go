@@ -23,8 +23,9 @@ const (
 	writerCacheKiB = 16_000
 	readerCacheKiB = 4_000
 	// logSizeLimit is what the log file shrinks to when it is begun anew after
-	// a burst, in bytes.
-	logSizeLimit = 64 << 20
+	// a burst, in bytes: more than it has under load, since shrinking it and
+	// letting it grow again hold up commits.
+	logSizeLimit = 128 << 20
 	// busyTimeoutMS is how long a statement waits for another process's lock.
 	busyTimeoutMS = 5000
 )

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,13 @@ const (
 	stepBytes = 64 << 10
 	stepTime  = time.Millisecond
 	stepPause = 2 * time.Millisecond
+)
+
+// See parts.rest. docsAtOnce messages take about half as long as restAfter.
+const (
+	restAfter  = stepTime / 2
+	restShare  = 2
+	docsAtOnce = 32
 )
 
 // startIndexer makes the store's indexer and starts its goroutines, which ask the
@@ -299,12 +307,11 @@ func (x *indexer) buildFrom(first int64, chunks int) error {
 	if err != nil {
 		return err
 	}
-	docs, err := x.docs(messages)
-	if err != nil {
-		return err
+	if err := x.number(messages); err != nil {
+		return fmt.Errorf("number senders: %w", err)
 	}
 	p := x.newParts()
-	header, err := segment.Build(first, chunks, docs, p.emit)
+	header, err := segment.Build(first, chunks, x.docs(messages, p.rest), p.emit)
 	if err == nil {
 		err = p.finish(header, nil, func(ctx context.Context, c *sql.Conn) error {
 			// A message that was removed since it was read would stay in the
@@ -366,17 +373,19 @@ func (x *indexer) briefs(from, to int64) (messages []brief, deletions int64, err
 	return messages, deletions, err
 }
 
-// docs returns what segment.Build takes.
-func (x *indexer) docs(messages []brief) ([]segment.Doc, error) {
-	if err := x.number(messages); err != nil {
-		return nil, fmt.Errorf("number senders: %w", err)
+// docs returns what segment.Build takes, and rests between some of them.
+func (x *indexer) docs(messages []brief, rest func()) iter.Seq[segment.Doc] {
+	return func(yield func(segment.Doc) bool) {
+		for i := range messages {
+			if i%docsAtOnce == 0 {
+				rest()
+			}
+			b := &messages[i]
+			if !yield(segment.Doc{ID: b.id, From: x.numbers[b.from], To: x.numbers[b.to], Time: b.time, Text: message.Fold(b.text)}) {
+				return
+			}
+		}
 	}
-	docs := make([]segment.Doc, len(messages))
-	for i := range messages {
-		b := &messages[i]
-		docs[i] = segment.Doc{ID: b.id, From: x.numbers[b.from], To: x.numbers[b.to], Time: b.time, Text: message.Fold(b.text)}
-	}
-	return docs, nil
 }
 
 // parts collects the parts of a segment and writes them.
@@ -388,9 +397,14 @@ type parts struct {
 		data []byte
 	}
 	bytes int
+
+	rested time.Time // when it last rested, or wrote
+	lastID int64     // of the messages there were then
 }
 
-func (x *indexer) newParts() *parts { return &parts{x: x, id: x.nextID.Add(1) - 1} }
+func (x *indexer) newParts() *parts {
+	return &parts{x: x, id: x.nextID.Add(1) - 1, rested: time.Now(), lastID: x.store.lastID.Load()}
+}
 
 func (p *parts) emit(part int, data []byte) error {
 	p.waiting = append(p.waiting, struct {
@@ -398,9 +412,31 @@ func (p *parts) emit(part int, data []byte) error {
 		data []byte
 	}{part, slices.Clone(data)})
 	if p.bytes += len(data); p.bytes < stepBytes {
+		p.rest()
 		return nil
 	}
+	defer func() { p.rested = time.Now() }()
 	return p.x.step(p.write)
+}
+
+// rest leaves the processors to what arrives: while messages come, it takes
+// restShare times as long as was worked since it last did, unless so many wait for
+// their segments that they hardly find room in recent.
+func (p *parts) rest() {
+	worked := time.Since(p.rested)
+	if worked < restAfter {
+		return
+	}
+	if last := p.x.store.lastID.Load(); last != p.lastID {
+		p.lastID = last
+		if p.x.unindexed() < mostRecent/2 {
+			select {
+			case <-time.After(restShare * min(worked, stepTime)):
+			case <-p.x.ctx.Done():
+			}
+		}
+	}
+	p.rested = time.Now()
 }
 
 // write inserts what waits.

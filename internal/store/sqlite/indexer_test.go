@@ -34,7 +34,7 @@ func wantRebuilt(t *testing.T, s *Store) {
 			continue
 		}
 		want := map[int]string{}
-		header, err := segment.Build(l.First, len(l.Chunks), numberedDocs(t, s, segment.FirstID(l.First), segment.FirstID(l.End())), func(part int, data []byte) error {
+		header, err := segment.Build(l.First, len(l.Chunks), slices.Values(numberedDocs(t, s, segment.FirstID(l.First), segment.FirstID(l.End()))), func(part int, data []byte) error {
 			want[part] = string(data)
 			return nil
 		})

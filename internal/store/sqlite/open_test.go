@@ -19,7 +19,7 @@ func TestPragmas(t *testing.T) {
 		"journal_mode":       "wal",
 		"synchronous":        int64(2), // FULL
 		"wal_autocheckpoint": int64(0),
-		"journal_size_limit": int64(64 << 20),
+		"journal_size_limit": int64(128 << 20),
 		"cache_size":         int64(-16_000),
 		"busy_timeout":       int64(5000),
 		"foreign_keys":       int64(0),
