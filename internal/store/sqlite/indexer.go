@@ -68,6 +68,7 @@ const (
 const (
 	restAfter  = stepTime / 2
 	restShare  = 2
+	restLimit  = segment.Fan * segment.ChunkSize
 	docsAtOnce = 32
 )
 
@@ -420,8 +421,8 @@ func (p *parts) emit(part int, data []byte) error {
 }
 
 // rest leaves the processors to what arrives: while messages come, it takes
-// restShare times as long as was worked since it last did, unless so many wait for
-// their segments that they hardly find room in recent.
+// restShare times as long as was worked since it last did, unless restLimit messages
+// wait for their segments.
 func (p *parts) rest() {
 	worked := time.Since(p.rested)
 	if worked < restAfter {
@@ -429,7 +430,7 @@ func (p *parts) rest() {
 	}
 	if last := p.x.store.lastID.Load(); last != p.lastID {
 		p.lastID = last
-		if p.x.unindexed() < mostRecent/2 {
+		if p.x.unindexed() < restLimit {
 			select {
 			case <-time.After(restShare * min(worked, stepTime)):
 			case <-p.x.ctx.Done():
