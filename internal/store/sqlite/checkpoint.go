@@ -24,6 +24,9 @@ const (
 	// often is copied once for many commits, short enough that a start after a
 	// crash reads it quickly.
 	checkpointFrames = 16_000
+	// unhurriedFrames is the length of the log up to which there is time to leave
+	// the disk to commits now and then while the copies are written to it.
+	unhurriedFrames = checkpointFrames * 5 / 4
 	// checkpointRest is how many pages the writer copies itself.
 	checkpointRest = 256
 	// checkpointPasses bounds how often the checkpointer begins again. Each pass
@@ -126,7 +129,7 @@ func (c *checkpointer) copyMost(ctx context.Context) (held bool, err error) {
 			return held, err
 		}
 		if held = after.copied <= before.copied; !held {
-			if err := errors.Join(writeOut(ctx, c.store.disk), c.store.disk.Sync()); err != nil {
+			if err := errors.Join(writeOut(ctx, c.store.disk, before.length < unhurriedFrames), c.store.disk.Sync()); err != nil {
 				return held, fatalFault{fmt.Errorf("sync the database: %w", err)}
 			}
 			continue
