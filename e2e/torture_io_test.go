@@ -183,6 +183,8 @@ func endings() []ending {
 			make: tampered("pwrite64", "error=EIO", "app.db")},
 		{name: "fsync fails when the log is copied (EIO)", quiet: true, said: "checkpoint",
 			make: tampered("fsync", "error=EIO", "app.db")},
+		{name: "writing out what was copied of the log fails (EIO)", quiet: true, said: "sync the database",
+			make: tampered("sync_file_range", "error=EIO", "app.db")},
 	})...)
 }
 

@@ -420,24 +420,31 @@ func (p *parts) emit(part int, data []byte) error {
 	return p.x.step(p.write)
 }
 
-// rest leaves the processors to what arrives: while messages come, it takes
-// restShare times as long as was worked since it last did, unless restLimit messages
-// wait for their segments.
+// rest leaves the processors to what arrives, if it is time to.
 func (p *parts) rest() {
 	worked := time.Since(p.rested)
 	if worked < restAfter {
 		return
 	}
-	if last := p.x.store.lastID.Load(); last != p.lastID {
-		p.lastID = last
-		if p.x.unindexed() < restLimit {
-			select {
-			case <-time.After(restShare * min(worked, stepTime)):
-			case <-p.x.ctx.Done():
-			}
+	if pause := p.pause(worked); pause > 0 {
+		select {
+		case <-time.After(pause):
+		case <-p.x.ctx.Done():
 		}
 	}
 	p.rested = time.Now()
+}
+
+// pause is how long to rest after so long a work: not at all if no messages have come
+// meanwhile, or if restLimit of them wait for their segments.
+func (p *parts) pause(worked time.Duration) time.Duration {
+	last := p.x.store.lastID.Load()
+	came := last != p.lastID
+	p.lastID = last
+	if !came || p.x.unindexed() >= restLimit {
+		return 0
+	}
+	return restShare * min(worked, stepTime)
 }
 
 // write inserts what waits.
