@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -150,6 +151,7 @@ type ending struct {
 	name string
 	// make makes the fault under load, and returns what undoes it.
 	make  func(t *testing.T, p *process, d *disk) (mend func())
+	after int    // how many acknowledgements come before it; 0 stands for 300
 	quiet bool   // it is met when the load has ended
 	disk  bool   // on a file system that can be taken away
 	said  string // by the log
@@ -183,7 +185,7 @@ func endings() []ending {
 			make: tampered("pwrite64", "error=EIO", "app.db")},
 		{name: "fsync fails when the log is copied (EIO)", quiet: true, said: "checkpoint",
 			make: tampered("fsync", "error=EIO", "app.db")},
-		{name: "writing out what was copied of the log fails (EIO)", quiet: true, said: "sync the database",
+		{name: "writing out what was copied of the log fails (EIO)", quiet: true, said: "sync the database", after: 5000,
 			make: tampered("sync_file_range", "error=EIO", "app.db")},
 	})...)
 }
@@ -290,7 +292,7 @@ func testEnding(t *testing.T, e ending) {
 	l := &ledger{deliveries: map[string]*delivery{}}
 	p := start(t, database)
 	run := l.begin(t, p, "x", 16)
-	run.more(t, 300)
+	run.more(t, cmp.Or(e.after, 300))
 	mend := e.make(t, p, d)
 	if e.quiet {
 		run.end()
