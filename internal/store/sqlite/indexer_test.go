@@ -643,23 +643,23 @@ func TestMoreSendersThanAreKept(t *testing.T) {
 // TestIndexerRests: the indexer rests in proportion to its work while messages come,
 // and not when none do or when too many wait for it.
 func TestIndexerRests(t *testing.T) {
-	s, _ := open(t, newPath(t), Options{})
-	p := s.indexer.newParts()
+	s := &Store{}
+	p := (&indexer{store: s, ctx: t.Context()}).newParts()
+	come := func(n int64) { s.lastID.Add(n); s.messages.Add(n) }
 	wantEqual(t, "when no message came", 0, p.pause(restAfter))
-	save(t, s, "1")
+	come(1)
 	wantEqual(t, "when one came", restShare*restAfter, p.pause(restAfter))
 	wantEqual(t, "when none came since", 0, p.pause(restAfter))
-	save(t, s, "2")
+	come(1)
 	wantEqual(t, "after long work", restShare*stepTime, p.pause(time.Minute))
-	s.lastID.Add(restLimit)
-	s.messages.Add(restLimit)
-	wantEqual(t, "when many wait", 0, p.pause(restAfter))
 
-	s.lastID.Add(1 - restLimit)
+	come(1)
 	p.rested = time.Now().Add(-time.Minute)
 	before := time.Now()
 	p.rest()
 	if took := p.rested.Sub(before); took < restShare*stepTime {
 		t.Errorf("it rested %v, want %v", took, restShare*stepTime)
 	}
+	come(restLimit)
+	wantEqual(t, "when many wait", 0, p.pause(restAfter))
 }
