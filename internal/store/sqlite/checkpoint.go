@@ -24,8 +24,9 @@ const (
 	// often is copied once for many commits, short enough that a start after a
 	// crash reads it quickly.
 	checkpointFrames = 16_000
-	// unhurriedFrames is the length of the log up to which there is time to leave
-	// the disk to commits now and then while the copies are written to it.
+	// While the copies are written to the disk it is left to commits now and then,
+	// for writeOutRest in all, if the log is not longer than unhurriedFrames.
+	writeOutRest    = time.Second
 	unhurriedFrames = checkpointFrames * 5 / 4
 	// checkpointRest is how many pages the writer copies itself.
 	checkpointRest = 256
@@ -129,8 +130,8 @@ func (c *checkpointer) copyMost(ctx context.Context) (held bool, err error) {
 			return held, err
 		}
 		if held = after.copied <= before.copied; !held {
-			if err := errors.Join(writeOut(ctx, c.store.disk, before.length < unhurriedFrames), c.store.disk.Sync()); err != nil {
-				return held, fatalFault{fmt.Errorf("sync the database: %w", err)}
+			if err := c.sync(ctx, before.length); err != nil {
+				return held, err
 			}
 			continue
 		}
@@ -143,6 +144,18 @@ func (c *checkpointer) copyMost(ctx context.Context) (held bool, err error) {
 	// once. Where a reader holds it up, the writer asks again.
 	c.little.Store(!held)
 	return held, nil
+}
+
+// sync has the disk keep what was copied of a log of so many pages.
+func (c *checkpointer) sync(ctx context.Context, length int64) error {
+	rest := writeOutRest
+	if length > unhurriedFrames {
+		rest = 0
+	}
+	if err := errors.Join(writeOut(ctx, c.store.disk, rest), c.store.disk.Sync()); err != nil {
+		return fatalFault{fmt.Errorf("sync the database: %w", err)}
+	}
+	return nil
 }
 
 // makeRoom empties the log while readers are held back, if they have kept it from

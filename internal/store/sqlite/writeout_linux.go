@@ -21,11 +21,11 @@ const (
 )
 
 // writeOut writes to the disk what was changed in a file, a little at a time,
-// and rests between for as long as that took, if it is to: so the sync of another
-// file, such as that of the log in a commit, waits for a little of it in place of
-// all. It promises nothing, and a sync follows. What went wrong on the disk may be
+// and rests between for as long as that took, until it has rested for that long:
+// so the sync of another file, such as that of the log in a commit, waits for a
+// little of it in place of all. It promises nothing, and a sync follows. What went wrong on the disk may be
 // reported here and not again, so an error is as serious as one of that sync.
-func writeOut(ctx context.Context, f *os.File, rest bool) error {
+func writeOut(ctx context.Context, f *os.File, rest time.Duration) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -38,9 +38,11 @@ func writeOut(ctx context.Context, f *os.File, rest bool) error {
 			return nil // not on this system or file system, or not in this sandbox
 		case err != nil:
 			return os.NewSyscallError("sync_file_range", err)
-		case took < writeOutTime || !rest:
+		case took < writeOutTime || rest <= 0:
 			continue
 		}
+		took = min(took, rest)
+		rest -= took
 		select {
 		case <-time.After(took):
 		case <-ctx.Done():

@@ -26,9 +26,9 @@ func TestWriteOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, rest := range []bool{true, false} {
+	for _, rest := range []time.Duration{0, writeOutRest} {
 		if err := writeOut(t.Context(), f, rest); err != nil {
-			t.Errorf("rest %t: %v", rest, err)
+			t.Errorf("rest %v: %v", rest, err)
 		}
 	}
 	// Only good for its name: as a file it is refused.
@@ -37,12 +37,12 @@ func TestWriteOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer name.Close()
-	if err := writeOut(t.Context(), name, true); !errors.Is(err, unix.EBADF) {
+	if err := writeOut(t.Context(), name, writeOutRest); !errors.Is(err, unix.EBADF) {
 		t.Errorf("a file that cannot be written out: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := writeOut(ended, name, true); err != nil {
+	if err := writeOut(ended, name, writeOutRest); err != nil {
 		t.Errorf("it goes on when the store closes: %v", err)
 	}
 	r, w, err := os.Pipe()
