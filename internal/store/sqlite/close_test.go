@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,5 +36,33 @@ func TestCloseEmptiesLog(t *testing.T) {
 		if f, err := os.Stat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("round %d: the log is still there, %v", round, f.Size())
 		}
+	}
+}
+
+// TestReadIsBrokenOff: when the context ends, queries end, and nobody undoes the
+// transaction beside the one who reads: database/sql would forget a statement that
+// is prepared in it at that moment, and its connection would never be closed.
+func TestReadIsBrokenOff(t *testing.T) {
+	s, _ := open(t, newPath(t), Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.read(ctx, "test", func(ctx context.Context, tx *sql.Tx) error {
+		cancel()
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT 1").Scan(&n); !errors.Is(err, context.Canceled) {
+			t.Errorf("a query after the context's end: %v", err)
+		}
+		for range 50 {
+			if err := tx.QueryRowContext(context.Background(), "SELECT count(*) FROM messages").Scan(&n); err != nil {
+				return err
+			}
+			<-time.After(time.Millisecond)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if n := s.readDB.Stats().InUse; n != 0 {
+		t.Errorf("%d connections are in use", n)
 	}
 }

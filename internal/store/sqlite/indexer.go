@@ -351,11 +351,11 @@ func (x *indexer) briefs(from, to int64) (messages []brief, deletions int64, err
 	if messages := x.store.recent.find(from, to, deletions); messages != nil {
 		return messages, deletions, nil
 	}
-	tx, err := x.store.readDB.BeginTx(x.ctx, &sql.TxOptions{ReadOnly: true})
+	tx, leave, err := x.store.beginRead(x.ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
+	defer leave()
 	if err := tx.QueryRowContext(x.ctx, "SELECT value FROM counters WHERE name = 'deletions'").Scan(&deletions); err != nil {
 		return nil, 0, err
 	}

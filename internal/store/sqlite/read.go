@@ -84,11 +84,11 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 			return err
 		}
 		defer s.readers.leave()
-		tx, err := s.readDB.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+		tx, leave, err := s.beginRead(ctx)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = tx.Rollback() }() // nothing was written
+		defer leave()
 		return s.untouched.check(f(ctx, tx))
 	}()
 	switch {
@@ -105,6 +105,24 @@ func (s *Store) read(ctx context.Context, what string, f func(context.Context, *
 		return fmt.Errorf("%s: %w: the read took too long: %w", what, message.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%s: %w: %w", what, message.ErrUnavailable, err)
+}
+
+// beginRead begins a read transaction; leave ends it. A query in it that has the
+// context is broken off with it. The transaction is not: database/sql would undo
+// it from another goroutine, and a statement that is just being prepared would
+// never be closed then, nor would its connection.
+func (s *Store) beginRead(ctx context.Context) (tx *sql.Tx, leave func(), err error) {
+	c, err := s.readDB.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if tx, err = c.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{ReadOnly: true}); err != nil {
+		return nil, nil, errors.Join(err, c.Close())
+	}
+	return tx, func() {
+		_ = tx.Rollback() // nothing was written
+		_ = c.Close()
+	}, nil
 }
 
 // messageColumns are what scanMessage reads.

@@ -151,11 +151,11 @@ func (r *chunkReader) sources(ctx context.Context, chunk int64) ([]byte, error) 
 // noteSources writes the sources of the next chunks that segments have into the
 // table chunk_sources, at most those of one row.
 func (x *indexer) noteSources() (again bool, err error) {
-	tx, err := x.store.readDB.BeginTx(x.ctx, &sql.TxOptions{ReadOnly: true})
+	tx, leave, err := x.store.beginRead(x.ctx)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = tx.Rollback() }() // nothing was written
+	defer leave()
 	last, err := lastSources(x.ctx, tx)
 	if err != nil {
 		return false, err
@@ -182,9 +182,7 @@ func (x *indexer) noteSources() (again bool, err error) {
 		}
 		row.data, row.chunks = append(row.data, data...), row.chunks+1
 	}
-	if err := tx.Rollback(); err != nil {
-		return false, err
-	}
+	leave()
 	err = x.step(func(ctx context.Context, c *sql.Conn) error {
 		// All of them may have been thrown away.
 		now, err := lastSources(ctx, c)

@@ -429,10 +429,10 @@ func (s *Store) Close() error {
 // closeTimeout is how long Close waits for a read that is being broken off.
 const closeTimeout = 5 * time.Second
 
-// closeReaders closes the connections that read. A read that was broken off is
-// undone by a goroutine of database/sql, which Close does not wait for; and as
-// long as its connection is open the writer's, which would then be the last,
-// cannot copy the log into the file.
+// closeReaders closes the connections that read. Rows of a read that was broken
+// off are closed by a goroutine of database/sql, which Close does not wait for;
+// and as long as their connection is open the writer's, which would then be the
+// last, cannot copy the log into the file.
 func (s *Store) closeReaders() error {
 	err := s.readDB.Close()
 	tick := time.NewTicker(time.Millisecond)
