@@ -62,7 +62,5 @@ func TestReadIsBrokenOff(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if n := s.readDB.Stats().InUse; n != 0 {
-		t.Errorf("%d connections are in use", n)
-	}
+	waitFor(t, "no connection is in use", func() bool { return s.readDB.Stats().InUse == 0 })
 }
