@@ -21,10 +21,11 @@ const (
 )
 
 // writeOut writes to the disk what was changed in a file, a little at a time,
-// and rests between for as long as that took, until it has rested for that long:
-// so the sync of another file, such as that of the log in a commit, waits for a
-// little of it in place of all. It promises nothing, and a sync follows. What went wrong on the disk may be
-// reported here and not again, so an error is as serious as one of that sync.
+// and rests between for as long as that took, but not longer than rest in all: so
+// the sync of another file, such as that of the log in a commit, waits for a little
+// of it in place of all. It promises nothing, and a sync follows. What went wrong on
+// the disk may be reported here and not again, so an error is as serious as one of
+// that sync.
 func writeOut(ctx context.Context, f *os.File, rest time.Duration) error {
 	info, err := f.Stat()
 	if err != nil {
